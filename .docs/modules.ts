@@ -27,6 +27,8 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Microsandbox",
       "MicrosandboxLocal",
       "MicrosandboxCloud",
+      "MicrosandboxRemote",
+      "Gateway",
       "MicrosandboxMemory",
       "Driver",
       "Ownership",

@@ -594,6 +594,31 @@ export class NoSpace extends Failure.extend<NoSpace>("effect-lightbox/LightboxEr
 }
 
 /**
+ * The remote host did not answer, or refused this program. `kind` says which.
+ *
+ * `Unreachable`: no request arrived. `Lost`: a request may have arrived, and its answer did not. `Ended`: the host was
+ * restarted or did not hear from this program for too long; it has removed what this program's scopes owned.
+ * `Unauthorized`: it does not accept the token. `Forbidden`: the token lacks a scope. `Refused`: it does not accept the
+ * request, such as one that is too large. The first three are retryable.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class HostUnavailable extends Failure.extend<HostUnavailable>("effect-lightbox/LightboxError/HostUnavailable")({
+  _tag: Schema.tag("HostUnavailable"),
+  /** Its URL. */
+  host: Schema.String,
+  kind: Schema.Literals(["Unreachable", "Lost", "Ended", "Unauthorized", "Forbidden", "Refused"]),
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `Host ${this.host} is not available: ${this.problem}`
+  }
+  override readonly isRetryable: boolean = ["Unreachable", "Lost", "Ended"].includes(this.kind)
+  override readonly outcome: Outcome = this.kind === "Lost" ? "unknown" : "failed"
+}
+
+/**
  * An unrecognized error. `cause` is the original; `tag` is the SDK's name for it, if any.
  *
  * @category errors
@@ -648,6 +673,7 @@ export const Reason = Schema.Union([
   SecretLeaked,
   StoreBusy,
   NoSpace,
+  HostUnavailable,
   Unknown
 ])
 

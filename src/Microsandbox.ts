@@ -15,6 +15,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { Duplex } from "node:stream"
 import type * as Plain from "./internal/config/plain.ts"
 import type * as Guest from "./Guest.ts"
 import {
@@ -30,6 +31,7 @@ import {
   recordOf
 } from "./internal/config/schemas.ts"
 import type { LightboxError } from "./LightboxError.ts"
+import type { RemoteHome } from "./Ownership.ts"
 import type { SandboxConfig, Source } from "./SandboxConfig.ts"
 
 // =============================================================================
@@ -170,7 +172,28 @@ export interface CreateSandbox {
    * A SOCKS4 proxy on 127.0.0.1 of this host, and the user that it expects. It receives the guest's TCP connections over
    * IPv4 that the network's rules allow. Other traffic than that and DNS is dropped. Default: none.
    */
-  readonly proxy?: { readonly port: number; readonly user: string } | undefined
+  readonly proxy?:
+    | {
+        readonly port: number
+        readonly user: string
+        /** The sandboxes that it connects to, for a driver whose host is another machine. It makes such a proxy there. */
+        readonly peers?: ReadonlyArray<ProxyPeer> | undefined
+      }
+    | undefined
+}
+
+/**
+ * A sandbox that another one reaches under an address through a proxy.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ProxyPeer {
+  readonly name: string
+  /** Of the range 198.18.0.0/15, which no network uses. */
+  readonly address: string
+  readonly ports: ReadonlyArray<number>
+  readonly sandbox: SandboxRef
 }
 
 /**
@@ -552,6 +575,8 @@ export interface Capabilities {
   readonly images: boolean
   /** Creating, listing and removing volumes. Mounting an existing volume does not need it. */
   readonly volumes: boolean
+  /** Reading and writing the files of a volume without a sandbox. */
+  readonly volumeFiles: boolean
   readonly bindMounts: boolean
   readonly diskMounts: boolean
   readonly patches: boolean
@@ -606,10 +631,17 @@ export interface Capabilities {
 export class Microsandbox extends Context.Service<
   Microsandbox,
   {
-    readonly backend: "local" | "cloud" | "memory"
+    readonly backend: "local" | "cloud" | "memory" | "remote"
     readonly capabilities: Capabilities
-    /** The folder on the host that holds all state. */
+    /** The folder on this machine that holds all state or, if that is elsewhere, files of this machine's programs. */
     readonly home: string
+    /** The records and locks of a home on another machine. Default: they are files of `home`. */
+    readonly remoteHome?: RemoteHome | undefined
+    /**
+     * Opens the agent's byte stream of a running guest, as the runtime's relay serves it, until the scope closes. Default:
+     * only `connect` is offered.
+     */
+    readonly openAgent?: ((sandbox: SandboxRef) => Effect.Effect<Duplex, LightboxError, Scope.Scope>) | undefined
     /** Version of the runtime. */
     readonly version: string
 

@@ -8,7 +8,11 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { Report } from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
 
 /**
@@ -68,3 +72,76 @@ export class Ownership extends Context.Service<
     readonly stage: Effect.Effect<string, LightboxError>
   }
 >()("effect-lightbox/Ownership") {}
+
+/**
+ * A lock that is held, with lines to and from those that wait for it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lock {
+  /** Sends a line to all that wait. Slow readers miss lines. */
+  readonly send: (line: string) => void
+  /** The lines that those that wait have sent. */
+  readonly received: () => ReadonlyArray<string>
+}
+
+/**
+ * A lock that was acquired, or the lines of its holder, which end when it is
+ * released.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type LockAttempt = { readonly lock: Lock } | { readonly waiting: Stream.Stream<string> }
+
+/**
+ * An owner, as another process sees it. `elsewhere`: on a machine whose processes
+ * cannot be checked. `problem`: why some notes could not be read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Owner {
+  readonly id: string
+  readonly state: "alive" | "dead" | "elsewhere" | "unknown"
+  readonly pid: number | undefined
+  readonly notes: ReadonlyArray<Note>
+  readonly problem?: LightboxError
+}
+
+/**
+ * The library's records and locks in a home on another machine. A driver that has
+ * such a home offers this, so that all its clients share them. Paths are a folder
+ * and a name, such as `names/app.json`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RemoteHome {
+  /** Reads a record. `undefined`: there is none. */
+  readonly read: (path: string) => Effect.Effect<string | undefined, LightboxError>
+  /** Replaces a record atomically. */
+  readonly write: (path: string, content: string) => Effect.Effect<void, LightboxError>
+  readonly remove: (path: string) => Effect.Effect<void, LightboxError>
+  /** Lists the names in a folder. Empty if it does not exist. */
+  readonly list: (folder: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
+  /** Returns when a record was written, in milliseconds since 1970. */
+  readonly modifiedAt: (path: string) => Effect.Effect<number | undefined, LightboxError>
+  /** Sets that time. Creates an empty record if there is none. */
+  readonly setModifiedAt: (path: string, millis: number) => Effect.Effect<void, LightboxError>
+  /** Acquires a lock for the scope if it is free. The holder receives `message` while the scope is open. */
+  readonly tryLock: (name: string, message?: string) => Effect.Effect<LockAttempt, LightboxError, Scope.Scope>
+  /** The results that living processes use. */
+  readonly inUse: Effect.Effect<ReadonlyArray<string>, LightboxError>
+  /** Tells whether copies of disks share their content. */
+  readonly copies: Effect.Effect<"reflink" | "full" | "unknown">
+  readonly findOwner: (id: string) => Effect.Effect<Owner, LightboxError>
+  /** Measures the content of a volume, in bytes. */
+  readonly volumeUsage: (name: string) => Effect.Effect<number, LightboxError>
+  /** Removes what dead processes left behind. */
+  readonly sweep: (options: {
+    readonly dryRun: boolean
+    readonly timeout: Duration.Duration
+  }) => Effect.Effect<Report, LightboxError>
+}

@@ -77,11 +77,10 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
 ): Effect.fn.Return<Cleanup.Report, LightboxError, Services> {
   const { dryRun, timeout } = yield* decodeOptions(options)
   const driver = yield* Microsandbox.Microsandbox
-  return yield* internal.sweep(driver, yield* Ownership.Ownership, {
-    all: true,
-    dryRun: dryRun ?? false,
-    timeout: timeout ?? Duration.minutes(1)
-  })
+  const limits = { dryRun: dryRun ?? false, timeout: timeout ?? Duration.minutes(1) }
+  return driver.remoteHome === undefined
+    ? yield* internal.sweep(driver, yield* Ownership.Ownership, { all: true, ...limits })
+    : yield* driver.remoteHome.sweep(limits)
 })
 
 /**

@@ -34,9 +34,8 @@ import type * as Guest from "./Guest.ts"
 import * as Ownership from "./Ownership.ts"
 import type { Services } from "./Driver.ts"
 import type * as Cleanup from "./Cleanup.ts"
-import * as Lock from "./internal/ownership/lock.ts"
 import { DurationInput, Func, Labels, Mebibytes, Name, optionsSchema } from "./internal/config/schemas.ts"
-import { locksFolder } from "./internal/store/store.ts"
+import * as HomeFiles from "./internal/ownership/files.ts"
 import { callDecoder, checkObject, decodeName, decoder, invalid } from "./internal/config/validation.ts"
 import { isFound } from "./internal/host/fileFailure.ts"
 import * as VolumeFiles from "./internal/volume/files.ts"
@@ -143,7 +142,7 @@ const recreate = Effect.fnUntraced(function* (
   create: Effect.Effect<Volume, LightboxError>
 ): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
-  yield* Lock.acquire(locksFolder(driver.home), `recreate:${name}`)
+  yield* HomeFiles.lock(driver, `recreate:${name}`)
   const volume = yield* driver.getVolume(name)
   if (internal.drift(volume, request) === undefined) return volume
   yield* remove(name)
@@ -247,7 +246,7 @@ export const remove = Effect.fn("Volume.remove")(
     Effect.andThen(
       decodeName("Volume.remove", name),
       Microsandbox.Microsandbox.use((driver) =>
-        Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver.home, name))
+        Effect.andThen(driver.removeVolume(name), internal.forgetPrimed(driver, name))
       )
     )
 )
@@ -284,7 +283,7 @@ export const exclusive = Effect.fn("Volume.exclusive")(function* (
 ): Effect.fn.Return<Volume, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
   const driver = yield* Microsandbox.Microsandbox
   const volume = yield* driver.getVolume(yield* decodeName("Volume.exclusive", name))
-  yield* Lock.acquire(locksFolder(driver.home), `volume:${name}`)
+  yield* HomeFiles.lock(driver, `volume:${name}`)
   return volume
 })
 
@@ -335,13 +334,13 @@ export const prime = Effect.fn("Volume.prime")(function* <E, R>(
   const { key = "" } = yield* decodePrime({ name, fill }, options)
   const { key: _, ...request } = options ?? {}
   const volume = yield* ensure(name, request)
-  if (yield* internal.isPrimed(driver.home, volume, key)) return volume
+  if (yield* internal.isPrimed(driver, volume, key)) return volume
   return yield* Effect.scoped(
     Effect.gen(function* () {
-      yield* Lock.acquire(locksFolder(driver.home), `prime:${name}`)
+      yield* HomeFiles.lock(driver, `prime:${name}`)
       // Another process may have recreated it while this one waited.
       const current = yield* ensure(name, request)
-      if (yield* internal.isPrimed(driver.home, current, key)) return current
+      if (yield* internal.isPrimed(driver, current, key)) return current
       yield* fill(current)
       yield* internal.setPrimed(driver, ownership, current, key)
       return current
@@ -376,11 +375,8 @@ export interface Usage {
 export const usage = Effect.fn("Volume.usage")(function* (
   name: string
 ): Effect.fn.Return<Usage, LightboxError, Microsandbox.Microsandbox> {
-  const { path, quota } = yield* get(name)
-  return {
-    used: yield* VolumeFiles.sizeOf("Volume.usage", path),
-    quota
-  }
+  const { usedBytes, volume } = yield* internal.measured(get(name))
+  return { used: usedBytes, quota: volume.quota }
 })
 
 /**
@@ -401,7 +397,8 @@ export interface Files extends Pick<Guest.Files, "exists" | "readDirectory" | "r
 
 /**
  * Opens the files of a volume on this host, mounted or not. Fails with `NotFound`,
- * and with `Unsupported` for a disk, whose file system only a guest can read.
+ * and with `Unsupported` for a disk, whose file system only a guest can read, and
+ * for a volume on another machine.
  *
  * **Example** (Seeding a volume)
  *
@@ -429,6 +426,16 @@ export const files = Effect.fn("Volume.files")(function* (
       reason: new Unsupported({
         feature: "files of a disk volume",
         problem: "mount the volume in a sandbox to read its files"
+      })
+    })
+  }
+  const { capabilities } = yield* Microsandbox.Microsandbox
+  if (!capabilities.volumeFiles) {
+    return yield* new LightboxError({
+      method: "Volume.files",
+      reason: new Unsupported({
+        feature: "files of a volume without a sandbox",
+        problem: "they are on another machine; mount the volume in a sandbox to reach them"
       })
     })
   }

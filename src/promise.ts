@@ -716,6 +716,12 @@ export type LightboxErrorReason = {
   | { readonly _tag: "SecretLeaked"; readonly secret: string }
   | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace"; readonly problem: string }
   | {
+      readonly _tag: "HostUnavailable"
+      readonly host: string
+      readonly kind: "Unreachable" | "Lost" | "Ended" | "Unauthorized" | "Forbidden" | "Refused"
+      readonly problem: string
+    }
+  | {
       readonly _tag: "Unknown"
       readonly problem: string
       /** The original error. */

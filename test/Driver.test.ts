@@ -73,6 +73,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
       snapshots: false,
       images: false,
       volumes: false,
+      volumeFiles: false,
       bindMounts: false,
       diskMounts: false,
       patches: false,

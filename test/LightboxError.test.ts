@@ -216,6 +216,17 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     isRetryable: false,
     outcome: "failed"
   },
+  HostUnavailable: {
+    reason: new LightboxError.HostUnavailable({
+      host: "https://kvm.example.com",
+      kind: "Lost",
+      problem: "the connection broke"
+    }),
+    message: "Host https://kvm.example.com is not available: the connection broke",
+    hint: "Look whether the operation took effect, then try again",
+    isRetryable: true,
+    outcome: "unknown"
+  },
   StoreBusy: {
     reason: new LightboxError.StoreBusy({ problem: "database is locked" }),
     message: "Another process holds microsandbox's database: database is locked",

@@ -37,6 +37,8 @@ export class Bench extends Context.Service<
     readonly alias: { readonly short: string; readonly whole: string }
     /** A folder of the host, where files can be shared with guests. */
     readonly files: string
+    /** The folder of this machine with the state of the backend. */
+    readonly home: string
     /** How many cases have run, and how often a machine was booted. */
     readonly counts: { cases: number; boots: number }
   }
@@ -49,6 +51,8 @@ export const alias = { short: "busybox", whole: "docker.io/library/busybox:lates
 export const layer = <E, R>(options: {
   readonly image: string
   readonly files: Effect.Effect<string, E, R>
+  /** Default: that of the driver. */
+  readonly home?: string
 }): Layer.Layer<Bench | Services, E, Exclude<R, Scope.Scope> | Services> =>
   Layer.effectContext(
     Effect.gen(function* () {
@@ -72,7 +76,13 @@ export const layer = <E, R>(options: {
       )
       return (yield* Effect.context<Services>()).pipe(
         Context.add(Microsandbox.Microsandbox, counting),
-        Context.add(Bench, { image: options.image, alias, files: yield* options.files, counts })
+        Context.add(Bench, {
+          image: options.image,
+          alias,
+          files: yield* options.files,
+          home: options.home ?? driver.home,
+          counts
+        })
       )
     })
   )

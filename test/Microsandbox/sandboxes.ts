@@ -358,7 +358,7 @@ export const sandboxes: Group = (test) => {
 
   test("lists and removes a name that is taken without a sandbox", function* () {
     const driver = yield* Microsandbox.Microsandbox
-    Fs.mkdirSync(Path.join(driver.home, "sandboxes", "ghost"), { recursive: true })
+    Fs.mkdirSync(Path.join((yield* Bench.Bench).home, "sandboxes", "ghost"), { recursive: true })
     assert.deepStrictEqual(yield* driver.listGhosts(), ["ghost"])
     assert.deepStrictEqual(yield* driver.listSandboxes(), [])
     assert.isTrue(yield* driver.removeGhost("ghost"))
@@ -368,7 +368,7 @@ export const sandboxes: Group = (test) => {
 
   test("removes what an interrupted capture left", function* () {
     const driver = yield* Microsandbox.Microsandbox
-    const staging = Path.join(driver.home, "snapshots", ".cut.staging")
+    const staging = Path.join((yield* Bench.Bench).home, "snapshots", ".cut.staging")
     Fs.mkdirSync(staging, { recursive: true })
     const remove = (dryRun: boolean) => driver.removeStaging({ snapshot: "cut" }, { dryRun })
     assert.deepStrictEqual(yield* driver.removeStaging({ snapshot: "other" }), [])
@@ -605,8 +605,8 @@ export const sandboxes: Group = (test) => {
 
     // What a power cut or an interrupted removal leaves is not a snapshot, and can be removed.
     assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), [])
-    const torn = Path.join(driver.home, "snapshots/torn")
-    Fs.cpSync(Path.join(driver.home, "snapshots/loaded"), torn, { recursive: true })
+    const torn = Path.join((yield* Bench.Bench).home, "snapshots/torn")
+    Fs.cpSync(Path.join((yield* Bench.Bench).home, "snapshots/loaded"), torn, { recursive: true })
     Fs.writeFileSync(Path.join(torn, "snapshot.json"), "")
     assert.deepStrictEqual(yield* driver.listDamagedSnapshots(), ["torn"])
     assert.deepStrictEqual(

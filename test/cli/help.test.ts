@@ -49,6 +49,7 @@ const commands = [
   ["job", "write"],
   ["job", "rm"],
   ["mcp"],
+  ["host"],
   ["volume"],
   ["volume", "ls"],
   ["volume", "create"],

@@ -11,6 +11,7 @@ import type * as Scope from "effect/Scope"
 import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import * as FailureText from "../report/failureText.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import { timeLimit } from "../config/validation.ts"
 import type * as Keys from "../plan/keys.ts"
 import type * as LookUp from "../plan/lookUp.ts"
@@ -49,7 +50,7 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
       }).pipe(
         timeLimit(method, FailureText.shortArgv([description]), durationOf(step.options.timeout), tails),
         Effect.andThen(builders.reset(builder)),
-        failWhenFull(method, context.driver.home),
+        failWhenFull(method, HomeFiles.onThisMachine(context.driver)),
         Effect.withSpan("Snapshot.step", {
           attributes: {
             "lightbox.snapshot": definition.name,

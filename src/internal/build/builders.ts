@@ -13,6 +13,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Options as SandboxOptions } from "../../SandboxConfig.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import { generate, generateName, noteForScope, roleLabel } from "../ownership/labels.ts"
 import * as Names from "../store/names.ts"
 import * as Keys from "../plan/keys.ts"
@@ -218,7 +219,10 @@ export const makeBuilders = <E, R>(
       yield* events.emit({ _tag: "Checkpointing", index: builder.units, key })
       if (builder.isRunning) {
         const flush = StepRunner.inTime(StepRunner.flush(builder.sandbox.guest))
-        const isFlushed = Option.getOrElse(yield* failWhenFull(method, driver.home)(flush), () => false)
+        const isFlushed = Option.getOrElse(
+          yield* failWhenFull(method, HomeFiles.onThisMachine(driver))(flush),
+          () => false
+        )
         yield* isFlushed ? driver.killSandbox(builder.info) : driver.stopSandbox(builder.info)
         builder.isRunning = false
       }

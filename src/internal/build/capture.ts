@@ -17,6 +17,7 @@ import { intBetween, Labels, Name, SnapshotName } from "../config/schemas.ts"
 import { decoder, forMethod, optionsDecoder } from "../config/validation.ts"
 import type { SecretValue } from "../definition/secrets.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import { generate, noteForScope, roleLabel } from "../ownership/labels.ts"
 import { ephemeralRefused } from "../driver/restart.ts"
 import { isSandbox, type Known, knownOf } from "../sandbox/handle.ts"
@@ -67,8 +68,8 @@ export const find = Effect.fnUntraced(function* (
 })
 
 /** Flushes what the guest has written. A guest without `sync` does it when it shuts down. */
-const flush = (home: string, guest: Guest.Guest): Effect.Effect<void, LightboxError> =>
-  Effect.asVoid(failWhenFull(method, home)(StepRunner.inTime(StepRunner.flush(guest))))
+const flush = (driver: Microsandbox.Microsandbox["Service"], guest: Guest.Guest): Effect.Effect<void, LightboxError> =>
+  Effect.asVoid(failWhenFull(method, HomeFiles.onThisMachine(driver))(StepRunner.inTime(StepRunner.flush(guest))))
 
 /** Stops a running sandbox for an effect, and boots it again, with its services, whatever becomes of that. */
 const whileStopped = Effect.fnUntraced(function* <A>(
@@ -81,8 +82,8 @@ const whileStopped = Effect.fnUntraced(function* <A>(
   if (isEphemeral) return yield* ephemeralRefused(method, "captureSnapshot")
   const flushed =
     handle === undefined
-      ? Effect.scoped(Effect.flatMap(driver.connect(info), (guest) => flush(driver.home, guest)))
-      : flush(driver.home, handle.guest)
+      ? Effect.scoped(Effect.flatMap(driver.connect(info), (guest) => flush(driver, guest)))
+      : flush(driver, handle.guest)
   const start = admission.boot(driver.startSandbox(info, { detached: !isAttached }))
   const stop = driver.stopSandbox(info)
   const { config, renewing }: Partial<Known> = knownOf(handle) ?? {}
@@ -208,7 +209,7 @@ export const prepared: CapturePrepared = Effect.fnUntraced(function* (method, la
     Effect.gen(function* () {
       const sandbox = yield* launch
       yield* prepare(sandbox)
-      yield* flush(driver.home, sandbox.guest)
+      yield* flush(driver, sandbox.guest)
       yield* sandbox.stop()
       return yield* artifactOf(method, yield* find(method, sandbox), artifact)
     })

@@ -6,7 +6,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition } from "../../Snapshot.ts"
 import type * as Events from "./events.ts"
 import { SandboxConfig } from "../../SandboxConfig.ts"
-import type * as Lock from "../ownership/lock.ts"
+import type * as Ownership from "../../Ownership.ts"
 import { Force, Func, intBetween } from "../config/schemas.ts"
 import type * as Secrets from "../definition/secrets.ts"
 import type { Store } from "../store/store.ts"
@@ -41,5 +41,5 @@ export interface Context<E, R> {
   readonly events: Events.Emitter
   readonly secrets: ReadonlyArray<Secrets.SecretValue>
   readonly takes: Takes
-  readonly holder: { lock: Lock.Lock | undefined }
+  readonly holder: { lock: Ownership.Lock | undefined }
 }

@@ -8,9 +8,8 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import type { StepMount } from "../../Snapshot.ts"
 import * as Execution from "../guest/execution.ts"
 import { typeAt } from "../guest/copy.ts"
-import * as Lock from "../ownership/lock.ts"
 import type { DiskStep, Prepared } from "../plan/units.ts"
-import { locksFolder } from "../store/store.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import { method, type Driver } from "./context.ts"
 
 /** Where a builder has the volumes of its caches. */
@@ -54,7 +53,7 @@ export const mountAll = Effect.fnUntraced(function* (options: {
     const at = mount.target
     switch (mount._tag) {
       case "Cache": {
-        if (mount.isLocked) yield* Lock.acquire(locksFolder(driver.home), `volume:${mount.volume}`)
+        if (mount.isLocked) yield* HomeFiles.lock(driver, `volume:${mount.volume}`)
         const { gid, mode, uid } = mount
         const folder = cacheAt(mount.volume)
         // A new folder has these; what is in it stays as programs made it.

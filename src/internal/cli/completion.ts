@@ -5,6 +5,7 @@ import * as Completions from "effect/cli/Completions"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { Services } from "../../Driver.ts"
 import * as Image from "../../Image.ts"
@@ -14,7 +15,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
 import { clean } from "../report/terminalText.ts"
-import { bytes, Driver } from "./environment.ts"
+import { bytes, Driver, remote } from "./environment.ts"
 
 // =============================================================================
 // Words
@@ -56,6 +57,7 @@ const globalFlags = [
   globalFlag("json", "Print results, progress and errors as JSON"),
   globalFlag("quiet", "Hide progress, and print only the names in lists", undefined, ["q"]),
   globalFlag("home", "Folder for all data", { _tag: "Path", pathType: "directory" }),
+  globalFlag("host", "Use the machine that runs lightbox host there", { _tag: "String" }),
   globalFlag("log-level", "Sets the minimum log level", {
     _tag: "Choice",
     values: ["all", "trace", "debug", "info", "warning", "error", "fatal", "none"]
@@ -278,9 +280,11 @@ export const complete = (root: () => Completions.CommandDescriptor) =>
       const before = words.slice(0, -1)
       const place = before.reduce(next, first(root()))
       const layer = yield* Driver
-      const home = before[before.indexOf("--home") + 1]
+      const valueOf = (flag: string) => (before.includes(flag) ? before[before.indexOf(flag) + 1] : undefined)
+      const home = valueOf("--home")
+      const host = valueOf("--host")
       const found = yield* candidates(place, word).pipe(
-        Effect.provide(layer({ sweep: false, home: before.includes("--home") ? home : undefined })),
+        Effect.provide(host === undefined ? layer({ sweep: false, home }) : Layer.unwrap(remote(host, home))),
         Effect.timeout(patience),
         // Nobody reads a message here.
         Effect.catchCause(() => Effect.succeed([]))

@@ -8,6 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Cleanup from "../../Cleanup.ts"
@@ -15,6 +16,7 @@ import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
+import { invalid, renameFields } from "../config/validation.ts"
 import { escapeJson } from "../report/printable.ts"
 import { clean } from "../report/terminalText.ts"
 import type { Listing } from "./flags.ts"
@@ -48,6 +50,14 @@ export const Home = GlobalFlag.Setting("home")({
   )
 })
 
+export const Host = GlobalFlag.Setting("host")({
+  flag: Flag.String("host").pipe(
+    Flag.withMetavar("URL"),
+    Flag.withDescription("Use the machine that runs `lightbox host` there (token: $LIGHTBOX_TOKEN)"),
+    Flag.optional
+  )
+})
+
 // =============================================================================
 // Driver
 // =============================================================================
@@ -63,6 +73,8 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
     Effect.gen(function* () {
       const layer = yield* Driver
       const home = Option.getOrUndefined(yield* Home)
+      const host = Option.getOrUndefined(yield* Host)
+      if (host !== undefined) return yield* remote(host, home)
       // Likely a typing error: an empty home has no snapshots, sandboxes or volumes.
       if (home !== undefined && home !== "" && !(yield* Json) && !(yield* Effect.sync(() => Fs.existsSync(home)))) {
         yield* Console.error(`note: ${clean(home)} does not exist yet`)
@@ -70,6 +82,20 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
       return layer({ ...options, home })
     })
   )
+
+/** The variable with the token of a host. */
+export const tokenVariable = "LIGHTBOX_TOKEN"
+
+/** The driver of another machine. */
+export const remote = Effect.fnUntraced(function* (url: string, home: string | undefined) {
+  const token = process.env[tokenVariable]
+  if (token === undefined) return yield* invalid("lightbox", tokenVariable, "expected the token of the host")
+  const { layer } = yield* Effect.promise(() => import("../../MicrosandboxRemote.ts"))
+  const named = renameFields({ url: "--host", token: tokenVariable, home: "--home" })
+  return layer({ url, token: Redacted.make(token), home }).pipe(
+    Layer.catch((error) => Layer.effectContext(Effect.fail(named(error))))
+  )
+})
 
 // =============================================================================
 // Output

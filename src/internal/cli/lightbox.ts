@@ -22,7 +22,7 @@ import { isCode } from "../host/socket.ts"
 import { build, plan } from "./build/builds.ts"
 import * as Completion from "./completion.ts"
 import { cp } from "./copy.ts"
-import { Home, Json, Outputs, Quiet } from "./environment.ts"
+import { Home, Host, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import { exec, shell } from "./exec.ts"
 import * as Help from "./help.ts"
@@ -31,7 +31,8 @@ import { inspect, logs, top } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
 import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
-import { mcp } from "./mcp.ts"
+import { host } from "./serve/host.ts"
+import { mcp } from "./serve/mcp.ts"
 import { port, proxy, ps, rm, run as runCommand } from "./sandboxes.ts"
 import { commit, diff, fork, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
@@ -52,10 +53,11 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },
     { group: "AGENTS", commands: [mcp] },
+    { group: "MACHINES", commands: [host] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },
     Completion.complete(described)
   ]),
-  Command.withGlobalFlags([Json, Quiet, Home])
+  Command.withGlobalFlags([Json, Quiet, Home, Host])
 )
 
 /** Without a short form, which `rm -fv` of docker would run into. */

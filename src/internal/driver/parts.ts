@@ -8,6 +8,7 @@ export const localCapabilities: Microsandbox.Capabilities = {
   snapshots: true,
   images: true,
   volumes: true,
+  volumeFiles: true,
   bindMounts: true,
   diskMounts: true,
   patches: true,

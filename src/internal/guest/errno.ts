@@ -32,3 +32,11 @@ export const parse = (message: string): { readonly code: string; readonly proble
   const number = Number(match[2])
   return { code: names[number - 1] ?? laterNames[number] ?? `E${number}`, problem: match[1] ?? message }
 }
+
+/** The number of an error, if it is known. */
+export const numberOf = (code: string): number | undefined => {
+  const index = names.indexOf(code)
+  if (index !== -1) return index + 1
+  const later = Object.entries(laterNames).find(([, name]) => name === code)?.[0] ?? /^E(\d+)$/.exec(code)?.[1]
+  return later === undefined ? undefined : Number(later)
+}

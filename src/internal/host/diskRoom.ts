@@ -1,5 +1,6 @@
 /** Free space on the disk that virtual machines write to. */
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Fs from "node:fs/promises"
 import { LightboxError, NoSpace } from "../../LightboxError.ts"
 import { fileFailure } from "./fileFailure.ts"
@@ -19,8 +20,10 @@ const least = 1024 * 1024
  */
 export const failWhenFull = (
   method: string,
-  home: string
+  /** `undefined`: it is on another machine, which sees to it. */
+  home: string | undefined
 ): (<A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LightboxError, R>) => {
+  if (home === undefined) return identity
   const measure = Effect.tryPromise({ try: () => freeBytes(home), catch: fileFailure(method, "statfs", home) })
   const check = Effect.flatMap(measure, (free) => {
     const problem = `the guest wrote more than ${home} has room for`

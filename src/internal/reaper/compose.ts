@@ -1,6 +1,7 @@
 /** Combines a driver with the ownership and the budget of this process, and sweeps at the start and at intervals. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { Admission } from "../../Admission.ts"
@@ -18,12 +19,15 @@ export interface Blueprint<E, R> {
   readonly make: Effect.Effect<Microsandbox["Service"], E, R>
   readonly admission: Omit<Parameters<typeof Budgets.make>[0], "home">
   readonly sweep: boolean | undefined
+  /** Whose records count, if not this process's on this machine. */
+  readonly ownership?: ((local: Ownership["Service"]) => Ownership["Service"]) | undefined
 }
 
 export const compose = Effect.fnUntraced(function* <E, R>({
   admission,
   home,
   make,
+  ownership: outward = identity,
   sweep
 }: Blueprint<E, R>): Effect.fn.Return<
   Context.Context<Services>,
@@ -37,7 +41,10 @@ export const compose = Effect.fnUntraced(function* <E, R>({
     yield* sweepAtStart(driver, ownership)
     yield* Effect.forkScoped(sweepForever(driver, ownership))
   }
-  return Context.make(Microsandbox, driver).pipe(Context.add(Ownership, ownership), Context.add(Admission, budget))
+  return Context.make(Microsandbox, driver).pipe(
+    Context.add(Ownership, outward(ownership)),
+    Context.add(Admission, budget)
+  )
 })
 
 export const layer = <E, R, E2, R2>(

@@ -22,7 +22,8 @@ import * as Names from "../store/names.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
 import * as VolumeFolder from "../driver/volumeFolder.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
-import { captureLock, loadLock, locksFolder, make as makeStore, type Store } from "../store/store.ts"
+import { locksFolder } from "../ownership/files.ts"
+import { captureLock, loadLock, make as makeStore, type Store } from "../store/store.ts"
 
 /** A driver that cannot change volumes, which a sweep never touches. */
 export type Driver = Omit<Microsandbox.Microsandbox["Service"], "createVolume" | "listVolumes" | "removeVolume">

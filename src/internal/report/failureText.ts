@@ -256,9 +256,19 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
       return "Try again when the other process is done"
     case "NoSpace":
       return `Free disk space: \`${isCli ? "" : "npx "}lightbox prune --dry-run\` shows what can be removed`
+    case "HostUnavailable":
+      return hostHints[reason.kind]
     default:
       return isCli && reason.isRetryable ? "Try again" : undefined
   }
+}
+
+const hostHints: { readonly [kind: string]: string } = {
+  Unreachable: "Check its address, and whether `lightbox host` runs there",
+  Lost: "Look whether the operation took effect, then try again",
+  Ended: "Try again: sandboxes of scopes were removed, detached ones were kept",
+  Unauthorized: "Pass the token that the host was started with",
+  Forbidden: "Pass a token with that scope"
 }
 
 export const hint = (error: LightboxError): string | undefined => hintFor(ways.get(error) ?? "effect", error)

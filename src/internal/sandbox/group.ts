@@ -170,7 +170,11 @@ export const launch = <A extends { readonly config: SandboxConfig }, R>(
         ({ asked, launched, name, own }, index) =>
           Effect.gen(function* () {
             const peers = yield* Effect.forEach(wanted[index] ?? [], (other) =>
-              Effect.map(Deferred.await(other.launched), ({ guest }): Reach.Peer => ({ ...other, guest }))
+              Effect.map(Deferred.await(other.launched), ({ guest, id, name }): Reach.Peer => ({
+                ...other,
+                guest,
+                sandbox: { name, id }
+              }))
             )
             const { hostname = name, network } = asked.config
             const reach = peers.length === 0 ? undefined : { proxy: yield* Reach.serve(method, peers), hosts: peers }

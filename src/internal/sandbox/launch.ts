@@ -16,7 +16,7 @@ import { isEntryName } from "../config/schemas.ts"
 import * as Execution from "../guest/execution.ts"
 import { make as makeFiles } from "../guest/files.ts"
 import { generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
-import * as Owner from "../ownership/owner.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import * as Progress from "../report/progress.ts"
 import { connect, type Connection } from "./connection.ts"
 import * as Drift from "./drift.ts"
@@ -189,10 +189,10 @@ export const takeOver = Effect.fnUntraced(function* (
   method: string,
   { labels, name }: Microsandbox.SandboxInfo
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox | Ownership.Ownership> {
-  const { home } = yield* Microsandbox.Microsandbox
+  const driver = yield* Microsandbox.Microsandbox
   const { [ownerLabel]: id, [roleLabel]: role, [instanceLabel]: token } = labels
   if (id === undefined || !isEntryName(id)) return
-  const { notes, pid, state } = yield* Owner.find(home, id)
+  const { notes, pid, state } = yield* HomeFiles.findOwner(driver, id)
   const note = notes.find((note) => note.kind === "sandbox" && note.token === token)
   if (note === undefined) return
   if (state === "dead") return yield* (yield* Ownership.Ownership).release(note, undefined)

@@ -10,23 +10,20 @@ import * as Crypto from "node:crypto"
 import * as Net from "node:net"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import type { CreateSandbox } from "../../Microsandbox.ts"
+import type { CreateSandbox, ProxyPeer } from "../../Microsandbox.ts"
 import { defaultBind } from "../config/schemas.ts"
 import { endWith, listenOn, portOf, portRefused, relay, reset } from "../driver/ports.ts"
 
 /** A guest that can be reached under an address. */
-export interface Peer {
-  /** Its name in the guest that reaches it. */
-  readonly name: string
-  readonly address: string
-  readonly ports: ReadonlyArray<number>
-  readonly guest: Guest.Guest
+export interface Peer extends ProxyPeer {
+  readonly guest: Pick<Guest.Guest, "connect">
 }
 
 /** The address that stands for a guest, by its position in a group: of a range that no network uses (RFC 2544). */
 export const addressOf = (index: number): string => `198.18.${Math.floor(index / 250)}.${(index % 250) + 1}`
 
-const isReserved = (address: string): boolean => /^198\.1[89]\./.test(address)
+/** Whether an address can stand for a guest. */
+export const isReserved = (address: string): boolean => /^198\.1[89]\./.test(address)
 
 /** Serves one guest until the scope closes. Other processes of this host do not know the user. */
 export const serve = Effect.fnUntraced(function* (
@@ -42,7 +39,11 @@ export const serve = Effect.fnUntraced(function* (
     }),
     (server) => Effect.sync(() => server.close())
   )
-  return { port: portOf(server, 0), user }
+  return {
+    port: portOf(server, 0),
+    user,
+    peers: peers.map(({ address, name, ports, sandbox }) => ({ name, address, ports, sandbox }))
+  }
 })
 
 const answer = (peers: ReadonlyArray<Peer>, user: string, socket: Net.Socket): Effect.Effect<void> =>

@@ -6,20 +6,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
 import { FileError, LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import { LaunchDefaults } from "../../SandboxConfig.ts"
 import { isResultName } from "../config/schemas.ts"
-import { fileFailure } from "../host/fileFailure.ts"
-import * as Home from "../host/home.ts"
-import * as Lock from "../ownership/lock.ts"
-import * as Owner from "../ownership/owner.ts"
-import { replaceFile, unlessMissing } from "../host/durable.ts"
+import type * as Home from "../host/home.ts"
+import * as Files from "../ownership/files.ts"
 
-type Driver = Pick<Microsandbox.Microsandbox["Service"], "home">
+type Driver = Pick<Microsandbox.Microsandbox["Service"], "home" | "remoteHome">
 
 /** The version of the key computation and of the effect of steps on a disk. */
 export const builderVersion = "2"
@@ -30,8 +26,6 @@ export const definitionLabel = "lightbox.definition"
 
 /** The name under which the runtime keeps the result of a key. */
 export const artifactName = (key: string): string => `lb-${key.slice(0, 40)}`
-
-export const locksFolder = (home: string): string => Path.join(home, "lightbox", "locks")
 
 /** Held while a result is captured, or, with the id of a sandbox, while its disk is. */
 export const captureLock = (artifact: string): string => `capture:${artifact}`
@@ -93,12 +87,9 @@ export type NameRecord = typeof NameRecord.Type
 /** The record of a pruned result. */
 const Tombstone = Schema.Struct({ evictedAt: Schema.Finite })
 
-const failure = (method: string, path: string) => fileFailure(method, "store", path)
-
 /** The store of a home directory. */
 export interface Store {
   readonly ownership: Ownership.Ownership["Service"]
-  readonly folder: string
   /** Fails for a record that this version cannot read: taken for none, it would let what it needs be removed. */
   readonly readName: (name: string) => Effect.Effect<NameRecord, LightboxError>
   readonly writeName: (name: string, record: NameRecord) => Effect.Effect<void, LightboxError>
@@ -121,11 +112,8 @@ export interface Store {
   readonly writeAlias: (key: string, newer: string) => Effect.Effect<void, LightboxError>
   /** The results from which running builds started, and those that are being loaded. */
   readonly inUse: Effect.Effect<ReadonlySet<string>, LightboxError>
-  readonly tryLock: (
-    name: string,
-    message?: string
-  ) => Effect.Effect<{ readonly lock: Lock.Lock } | { readonly waiting: Lock.Waiting }, LightboxError, Scope.Scope>
-  readonly lock: (name: string) => Effect.Effect<Lock.Lock, LightboxError, Scope.Scope>
+  readonly tryLock: (name: string, message?: string) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
+  readonly lock: (name: string) => Effect.Effect<Ownership.Lock, LightboxError, Scope.Scope>
   readonly copies: Effect.Effect<Home.Copies>
 }
 
@@ -139,90 +127,64 @@ const nothing: NameRecord = { generations: [] }
 
 /** The store in a driver's home. */
 export const make = (driver: Driver, ownership: Ownership.Ownership["Service"]): Store => {
-  const folder = Path.join(driver.home, "lightbox")
-  const locks = locksFolder(driver.home)
-  const aliasFolder = Path.join(folder, "aliases")
-  const namePath = (name: string) => Path.join(folder, "names", `${name}.json`)
-  const tombstonePath = (key: string) => Path.join(folder, "evicted", key)
-  const usePath = (key: string) => Path.join(folder, "used", key)
-
-  const attempt = <A>(path: string, run: () => Promise<A>) =>
-    Effect.tryPromise({ try: run, catch: failure("Store", path) })
-
-  const read = (path: string) => attempt(path, () => unlessMissing(Fs.readFile(path, "utf8")))
-
-  const list = (path: string) => attempt(path, async () => (await unlessMissing(Fs.readdir(path))) ?? [])
-
-  const write = (path: string, content: string) =>
-    Effect.flatMap(ownership.stage, (staged) => attempt(path, () => replaceFile(path, staged, content)))
-
-  const remove = (path: string) => attempt(path, () => Fs.rm(path, { force: true }))
+  const files = Files.of(driver, ownership)
+  const namePath = (name: string) => `names/${name}.json`
+  const tombstonePath = (key: string) => `evicted/${key}`
+  const usePath = (key: string) => `used/${key}`
+  const aliasPath = (key: string) => `aliases/${key}`
 
   return {
     ownership,
-    folder,
     readName: Effect.fnUntraced(function* (name) {
-      const path = namePath(name)
-      const content = yield* read(path)
+      const content = yield* files.read(namePath(name))
       if (content === undefined) return nothing
       return yield* Effect.mapError(Schema.decodeEffect(nameCodec)(content), (cause) => {
         const problem =
           "its record cannot be read; another version of the library may have written it. To continue, remove the name"
+        const path = Path.join(driver.home, "lightbox", namePath(name))
         const reason = new FileError({ operation: "read", path, code: notUnderstood, problem, cause })
         return new LightboxError({ method: "Store", reason })
       })
     }),
     writeName: (name, record) =>
-      Effect.flatMap(Effect.orDie(Schema.encodeEffect(nameCodec)(record)), (content) => write(namePath(name), content)),
-    removeName: (name) => remove(namePath(name)),
-    listNames: Effect.map(list(Path.join(folder, "names")), (entries) =>
+      Effect.flatMap(Effect.orDie(Schema.encodeEffect(nameCodec)(record)), (content) =>
+        files.write(namePath(name), content)
+      ),
+    removeName: (name) => files.remove(namePath(name)),
+    listNames: Effect.map(files.list("names"), (entries) =>
       entries.flatMap((entry) => (entry.endsWith(".json") ? [entry.slice(0, -".json".length)] : []))
     ),
     readTombstone: Effect.fnUntraced(function* (key) {
-      const content = yield* read(tombstonePath(key))
+      const content = yield* files.read(tombstonePath(key))
       if (content === undefined) return Option.none()
       const tombstone = yield* Effect.option(Schema.decodeEffect(tombstoneCodec)(content))
       return Option.map(tombstone, ({ evictedAt }) => evictedAt)
     }),
-    listTombstones: list(Path.join(folder, "evicted")),
+    listTombstones: files.list("evicted"),
     writeTombstone: (key, evictedAt) =>
       Effect.flatMap(Effect.orDie(Schema.encodeEffect(tombstoneCodec)({ evictedAt })), (content) =>
-        write(tombstonePath(key), content)
+        files.write(tombstonePath(key), content)
       ),
-    removeTombstone: (key) => remove(tombstonePath(key)),
+    removeTombstone: (key) => files.remove(tombstonePath(key)),
     touch: (key) =>
-      Effect.clockWith((clock) => {
-        const seconds = clock.currentTimeMillisUnsafe() / 1000
-        const set = Effect.tryPromise(() => Fs.utimes(usePath(key), seconds, seconds))
-        return set.pipe(
-          Effect.catch(() => Effect.andThen(write(usePath(key), ""), set)),
-          Effect.ignore
-        )
-      }),
-    forgetUse: (key) => remove(usePath(key)),
-    listUses: list(Path.join(folder, "used")),
-    usedAt: (key) =>
-      Effect.map(
-        attempt(usePath(key), () => unlessMissing(Fs.stat(usePath(key)))),
-        (stats) => Option.map(Option.fromUndefinedOr(stats), ({ mtimeMs }) => mtimeMs)
-      ),
+      Effect.clockWith((clock) => Effect.ignore(files.setModifiedAt(usePath(key), clock.currentTimeMillisUnsafe()))),
+    forgetUse: (key) => files.remove(usePath(key)),
+    listUses: files.list("used"),
+    usedAt: (key) => Effect.map(files.modifiedAt(usePath(key)), Option.fromUndefinedOr),
     aliases: Effect.gen(function* () {
       const found = new Map<string, string>()
-      for (const key of yield* list(aliasFolder)) {
-        const newer = yield* read(Path.join(aliasFolder, key))
+      for (const key of yield* files.list("aliases")) {
+        const newer = yield* files.read(aliasPath(key))
         // Another process may remove one meanwhile.
         if (newer !== undefined) found.set(key, newer)
       }
       return found
     }),
-    removeAlias: (key) => remove(Path.join(aliasFolder, key)),
-    writeAlias: (key, newer) => write(Path.join(aliasFolder, key), newer),
-    inUse: Effect.map(Owner.livingNotes(driver.home, "use"), (notes) => new Set(notes.map(({ name }) => name))),
-    tryLock: (name, message) => Lock.tryAcquire(locks, name, message),
-    lock: (name) => Lock.acquire(locks, name),
-    copies: Effect.orElseSucceed(
-      Effect.flatMap(ownership.stage, (staged) => Effect.promise(() => Home.probeCopies(staged))),
-      () => "unknown"
-    )
+    removeAlias: (key) => files.remove(aliasPath(key)),
+    writeAlias: (key, newer) => files.write(aliasPath(key), newer),
+    inUse: Effect.map(files.inUse, (names) => new Set(names)),
+    tryLock: files.tryLock,
+    lock: (name) => Files.lock(driver, name),
+    copies: files.copies
   }
 }

@@ -5,14 +5,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Fs from "node:fs/promises"
-import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
 import { showSize } from "../config/schemas.ts"
 import * as Cleanup from "../../Cleanup.ts"
 import { Drift, type LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
-import { fileFailure } from "../host/fileFailure.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import { sizeOf } from "./files.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
@@ -44,12 +42,16 @@ export interface Measured {
   readonly usedBytes: number
 }
 
+const measure = ({ remoteHome }: Driver, volume: Microsandbox.VolumeInfo): Effect.Effect<Measured, LightboxError> =>
+  Effect.map(remoteHome?.volumeUsage(volume.name) ?? sizeOf("Volume.usage", volume.path), (usedBytes) => ({
+    volume,
+    usedBytes
+  }))
+
 export const measured = <R>(
   volume: Effect.Effect<Microsandbox.VolumeInfo, LightboxError, R>
-): Effect.Effect<Measured, LightboxError, R> =>
-  Effect.flatMap(volume, (volume) =>
-    Effect.map(sizeOf("Volume.usage", volume.path), (usedBytes) => ({ volume, usedBytes }))
-  )
+): Effect.Effect<Measured, LightboxError, R | Microsandbox.Microsandbox> =>
+  Effect.flatMap(volume, (volume) => Microsandbox.Microsandbox.use((driver) => measure(driver, volume)))
 
 export const listMeasured: Effect.Effect<
   ReadonlyArray<Measured>,
@@ -57,7 +59,7 @@ export const listMeasured: Effect.Effect<
   Microsandbox.Microsandbox
 > = Microsandbox.Microsandbox.use((driver) =>
   Effect.flatMap(driver.listVolumes(), (volumes) =>
-    Effect.forEach(volumes, (volume) => measured(Effect.succeed(volume)), { concurrency: 4 })
+    Effect.forEach(volumes, (volume) => measure(driver, volume), { concurrency: 4 })
   )
 )
 
@@ -67,42 +69,29 @@ const Primed = Schema.fromJsonString(Schema.Struct({ key: Schema.String, created
 const encodePrimed = Schema.encodeSync(Primed)
 const decodePrimed = Schema.decodeOption(Primed)
 
-const primedFile = (home: string, name: string): string => Path.join(home, "lightbox", "primed", `${name}.json`)
+const primedFile = (name: string): string => `primed/${name}.json`
 
 const timeOf = ({ createdAt }: Microsandbox.VolumeInfo): number | null =>
   createdAt === undefined ? null : DateTime.toEpochMillis(createdAt)
 
 /** Checks whether a volume was filled with this key. An unreadable mark counts as not filled. */
-export const isPrimed = (home: string, volume: Microsandbox.VolumeInfo, key: string): Effect.Effect<boolean> =>
-  Effect.promise(() => Fs.readFile(primedFile(home, volume.name), "utf8").catch(() => "")).pipe(
-    Effect.map((text) =>
+export const isPrimed = (driver: Driver, volume: Microsandbox.VolumeInfo, key: string): Effect.Effect<boolean> =>
+  Effect.orElseSucceed(HomeFiles.read(driver, primedFile(volume.name)), () => undefined).pipe(
+    Effect.map((text = "") =>
       Option.exists(decodePrimed(text), (primed) => primed.key === key && primed.createdAt === timeOf(volume))
     )
   )
 
-export const setPrimed = Effect.fnUntraced(function* (
+export const setPrimed = (
   driver: Driver,
   ownership: Ownership.Ownership["Service"],
   volume: Microsandbox.VolumeInfo,
   key: string
-): Effect.fn.Return<void, LightboxError> {
-  const file = primedFile(driver.home, volume.name)
-  const staged = yield* ownership.stage
-  yield* Effect.tryPromise({
-    try: async () => {
-      await Fs.mkdir(Path.dirname(file), { recursive: true })
-      await Fs.writeFile(staged, encodePrimed({ key, createdAt: timeOf(volume) }))
-      await Fs.rename(staged, file)
-    },
-    catch: fileFailure("Volume.prime", "write", file)
-  })
-})
+): Effect.Effect<void, LightboxError> =>
+  HomeFiles.of(driver, ownership).write(primedFile(volume.name), encodePrimed({ key, createdAt: timeOf(volume) }))
 
-export const forgetPrimed = (home: string, name: string): Effect.Effect<void, LightboxError> =>
-  Effect.tryPromise({
-    try: () => Fs.rm(primedFile(home, name), { force: true }),
-    catch: fileFailure("Volume.remove", "remove", name)
-  })
+export const forgetPrimed = (driver: Driver, name: string): Effect.Effect<void, LightboxError> =>
+  HomeFiles.remove(driver, primedFile(name))
 
 export const prune = Effect.fnUntraced(function* (
   driver: Driver,
@@ -138,7 +127,7 @@ export const prune = Effect.fnUntraced(function* (
     if (users.length > 0) return Effect.succeed(kept(users))
     if (dryRun) return Effect.succeed(verdict("removable", old))
     return driver.removeVolume(name).pipe(
-      Effect.andThen(forgetPrimed(driver.home, name)),
+      Effect.andThen(forgetPrimed(driver, name)),
       Effect.as(verdict("removed", old)),
       Effect.catchReason("LightboxError", "InUse", ({ usedBy }) => Effect.succeed(kept(usedBy)))
     )

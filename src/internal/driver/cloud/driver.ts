@@ -89,6 +89,7 @@ export const make = Effect.fnUntraced(function* (
       snapshots: false,
       images: false,
       volumes: false,
+      volumeFiles: false,
       bindMounts: false,
       diskMounts: false,
       patches: false,

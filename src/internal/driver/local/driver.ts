@@ -19,7 +19,7 @@ import { DurationInput } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { type DriverContext, turns, leastDisk } from "./context.ts"
 import { images } from "./images.ts"
-import { sandboxes, ghosts } from "./sandboxes.ts"
+import { sandboxes, ghosts, openAgent } from "./sandboxes.ts"
 import { snapshots } from "./snapshots.ts"
 import { volumes } from "./volumes.ts"
 
@@ -95,6 +95,7 @@ const makeDriver = Effect.fnUntraced(function* (
     capabilities: localCapabilities,
     ...images(context),
     ...sandboxes(context),
+    openAgent: (sandbox) => openAgent(context, sandbox),
     ...ghosts(context),
     ...snapshots(context),
     ...volumes(context)

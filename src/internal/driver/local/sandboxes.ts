@@ -12,7 +12,7 @@ import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type * as Guest from "../../../Guest.ts"
-import type { LightboxError } from "../../../LightboxError.ts"
+import { LightboxError, NotRunning } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
@@ -309,16 +309,45 @@ const modifyOptions = (change: typeof Microsandbox.ModifySandbox.Type): Sdk.Modi
   }
 }
 
-const connect = (
-  { connectTimeout, sdk }: DriverContext,
-  { name }: Microsandbox.SandboxRef
-): Effect.Effect<Guest.Guest, LightboxError, Scope.Scope> =>
+const socketPath = ({ sdk }: DriverContext, { name }: Microsandbox.SandboxRef): Effect.Effect<string, LightboxError> =>
   Effect.try({
     try: () => sdk.AgentClient.socketPath(name),
     catch: (cause) => fromSdk("Microsandbox.connect", { sandbox: name }, cause)
-  }).pipe(
+  })
+
+/** Connects to the relay itself, whose bytes are passed on to another machine. */
+export const openAgent = Effect.fn("Microsandbox.openAgent")(function* (
+  context: DriverContext,
+  sandbox: Microsandbox.SandboxRef
+): Effect.fn.Return<Net.Socket, LightboxError, Scope.Scope> {
+  const method = "Microsandbox.connect"
+  if (!context.owned.has(sandbox.id)) yield* handleOf(context, method, sandbox)
+  const path = yield* socketPath(context, sandbox)
+  return yield* Effect.acquireRelease(
+    Effect.callback<Net.Socket, LightboxError>((resume) => {
+      const socket = Net.connect(path)
+      socket.on("error", (cause) => {
+        socket.destroy()
+        resume(Effect.fail(new LightboxError({ method, reason: new NotRunning({ name: sandbox.name, cause }) })))
+      })
+      socket.once("connect", () => resume(Effect.succeed(socket)))
+      return Effect.sync(() => socket.destroy())
+    }),
+    (socket) => Effect.sync(() => socket.destroy()),
+    { interruptible: true }
+  )
+})
+
+const connect = (
+  context: DriverContext,
+  sandbox: Microsandbox.SandboxRef
+): Effect.Effect<Guest.Guest, LightboxError, Scope.Scope> => {
+  const { connectTimeout } = context
+  const { name } = sandbox
+  return socketPath(context, sandbox).pipe(
     Effect.flatMap((path) => AgentConnection.make({ name, open: () => Net.connect(path), timeout: connectTimeout })),
     Effect.tapError((error) => (error.reason._tag === "GuestBusy" ? Metric.update(sdkRetries, 1) : Effect.void)),
     Effect.retry({ while: (error) => error.reason._tag === "GuestBusy", schedule: transient }),
     Effect.map(AgentGuest.make)
   )
+}

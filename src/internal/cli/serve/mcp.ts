@@ -1,24 +1,13 @@
 /** `mcp`. */
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
-import * as Crypto from "node:crypto"
-import { invalid } from "../config/validation.ts"
-import { driver, print } from "./environment.ts"
-import * as Flags from "./flags.ts"
-import * as Shapes from "./json.ts"
+import { invalid } from "../../config/validation.ts"
+import { driver, print } from "../environment.ts"
+import * as Flags from "../flags.ts"
+import * as Shapes from "../json.ts"
+import { orNew } from "./token.ts"
 
 const tokenVariable = "LIGHTBOX_MCP_TOKEN"
-
-const leastToken = 16
-
-/** The token of the environment, which nobody has to print, or a new one. */
-const token = Effect.suspend(() => {
-  const given = process.env[tokenVariable]
-  if (given === undefined) return Effect.succeed({ value: Crypto.randomBytes(24).toString("base64url"), isNew: true })
-  return given.length >= leastToken && /^[!-~]+$/.test(given)
-    ? Effect.succeed({ value: given, isNew: false })
-    : Effect.fail(invalid("mcp", tokenVariable, `expected at least ${leastToken} characters of ASCII, without spaces`))
-})
 
 export const mcp = Command.make(
   "mcp",
@@ -31,12 +20,12 @@ export const mcp = Command.make(
   Effect.fnUntraced(function* ({ port, ...source }) {
     // Effect's AI and HTTP modules, which no other command needs.
     const [Policy, Server, Http] = yield* Effect.promise(() =>
-      Promise.all([import("../mcp/policy.ts"), import("../mcp/server.ts"), import("../mcp/http.ts")])
+      Promise.all([import("../../mcp/policy.ts"), import("../../mcp/server.ts"), import("../../mcp/http.ts")])
     )
     const policy = yield* Policy.load(source)
     if (port === undefined) return yield* Server.stdio(policy)
     if (port < 0 || port > 65_535) return yield* invalid("mcp", "--http", "expected a port from 0 to 65535")
-    const { isNew, value } = yield* token
+    const { isNew, value } = yield* orNew("mcp", tokenVariable)
     const { url } = yield* Http.serve(policy, { port, token: value })
     yield* print(
       Shapes.Mcp,

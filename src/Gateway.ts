@@ -1,0 +1,192 @@
+/**
+ * Puts the driver of this program behind an authenticated gateway, so that programs
+ * on other machines can use it with `MicrosandboxRemote`.
+ *
+ * Import it as `effect-lightbox/Gateway`. `lightbox host` is the same as a command.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { Services } from "./Driver.ts"
+import { Address, Bytes, defaultBind, DurationInput, HostPath, HostPort, Name } from "./internal/config/schemas.ts"
+import { decoder, invalid } from "./internal/config/validation.ts"
+import * as internal from "./internal/gateway/server.ts"
+import * as Tokens from "./internal/gateway/tokens.ts"
+import type { LightboxError } from "./LightboxError.ts"
+import type { Size } from "./SandboxConfig.ts"
+
+/**
+ * A bearer token, and what it allows.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Token {
+  /** Names the token in logs and errors. Default: `"default"`. */
+  readonly name?: string | undefined
+  /** At least 16 characters of ASCII, without spaces. */
+  readonly token: Redacted.Redacted<string>
+  /**
+   * `"read"`: list and look at everything. `"write"`: also change everything, and use guests. Default: both.
+   */
+  readonly scopes?: ReadonlyArray<"read" | "write"> | undefined
+}
+
+/**
+ * Options of {@link serve}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Whoever has one of them may use the host. At least one is needed. */
+  readonly tokens: ReadonlyArray<Token>
+  /** 0: a free one. Default: 7400. */
+  readonly port?: number | undefined
+  /** Address to listen on. Others than those of this machine only need TLS, or `insecure`. Default: `"127.0.0.1"`. */
+  readonly bind?: string | undefined
+  /** Files with a certificate and its key, in PEM. Default: no TLS. */
+  readonly tls?: { readonly certificate: string; readonly key: string } | undefined
+  /** Send tokens and data unencrypted through the network. Default: `false`. */
+  readonly insecure?: boolean | undefined
+  /**
+   * Folders of this machine that clients may mount and read, with everything below them. Default: none.
+   */
+  readonly allowMounts?: ReadonlyArray<string> | undefined
+  /**
+   * How long a client may be silent before what belongs to its scopes is removed, at least a second. Default: 30 seconds.
+   */
+  readonly lease?: Duration.Input | undefined
+  /** Limit of the archives that clients send. Default: `"64G"`. */
+  readonly maxUpload?: Size | undefined
+}
+
+/**
+ * Where a gateway listens.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Listening {
+  readonly port: number
+  /** What clients pass as `url`. */
+  readonly url: string
+}
+
+const File = HostPath
+
+const decodeOptions = decoder(
+  Schema.Struct({
+    tokens: Schema.Array(
+      Schema.Struct({
+        name: Schema.optional(Name),
+        token: Tokens.TokenText,
+        scopes: Schema.optional(Tokens.Scopes)
+      })
+    ).check(Schema.makeFilter((tokens) => (tokens.length > 0 ? undefined : "expected at least one token"))),
+    port: Schema.optional(HostPort),
+    bind: Schema.optional(Address),
+    tls: Schema.optional(Schema.Struct({ certificate: File, key: File })),
+    insecure: Schema.optional(Schema.Boolean),
+    allowMounts: Schema.optional(Schema.Array(HostPath)),
+    lease: Schema.optional(
+      DurationInput.check(
+        Schema.makeFilter((lease) =>
+          Duration.isGreaterThanOrEqualTo(lease, Duration.seconds(1)) ? undefined : "expected at least a second"
+        )
+      )
+    ),
+    maxUpload: Schema.optional(Bytes)
+  }),
+  "Gateway.serve"
+)
+
+const defaultPort = 7400
+
+const gibibyte = 1024 * 1024 * 1024
+
+/**
+ * Serves the driver until the scope closes.
+ *
+ * Sandboxes, images, snapshots, volumes, logs and metrics are served over HTTP, and
+ * connections to guests over WebSockets. A request without a token is refused. On
+ * the addresses of this machine only, so are requests that name another host, and
+ * pages of browsers.
+ *
+ * A client renews its lease while it lives. If it does not, its sandboxes are
+ * removed as if its process had died here; detached ones are kept. When the scope
+ * closes, the same happens to all clients. All clients together have the budget of
+ * this program.
+ *
+ * Fails with `InvalidConfig` naming a wrong option, such as `bind` for an address
+ * that others reach, without TLS.
+ *
+ * **Example** (Serving this machine)
+ *
+ * ```ts
+ * import { Config, Console, Effect } from "effect"
+ * import { Lightbox, MicrosandboxLocal } from "effect-lightbox"
+ * import * as Gateway from "effect-lightbox/Gateway"
+ *
+ * const program = Effect.gen(function* () {
+ *   const token = yield* Config.Redacted("LIGHTBOX_TOKEN")
+ *   const { url } = yield* Gateway.serve({ tokens: [{ token }] })
+ *   yield* Console.log(`Serving ${url}`)
+ *   return yield* Effect.never
+ * })
+ *
+ * program.pipe(Effect.scoped, Effect.provide(MicrosandboxLocal.layer()), Lightbox.runMain())
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const serve = Effect.fn("Gateway.serve")(function* (
+  options: Options
+): Effect.fn.Return<Listening, LightboxError, Services | Scope.Scope> {
+  const method = "Gateway.serve"
+  const given = yield* decodeOptions(options)
+  const { bind = defaultBind, insecure = false, tls } = given
+  if (tls === undefined && !insecure && !internal.isLoopback(bind)) {
+    return yield* invalid(method, "bind", `${bind} can be reached by others: pass tls, or insecure`)
+  }
+  const tokens = given.tokens.map(({ name, scopes, token }) =>
+    Tokens.make({ name: name ?? "default", token, scopes: scopes ?? ["write"] })
+  )
+  return yield* internal.serve({
+    method,
+    port: given.port ?? defaultPort,
+    bind,
+    tls,
+    tokens,
+    folders: given.allowMounts ?? [],
+    lease: given.lease ?? Duration.seconds(30),
+    maxFile: given.maxUpload ?? 64 * gibibyte
+  })
+})
+
+/**
+ * Serves the driver until the layer closes.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<never, LightboxError, Services> =>
+  Layer.effectDiscard(serve(options))
+
+/**
+ * Serves the driver until the layer closes, with options from `Config`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<never, LightboxError | Config.ConfigError, Services> =>
+  Layer.effectDiscard(Effect.flatMap(Config.unwrap(options), serve))

@@ -1,0 +1,123 @@
+/** `host`. */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as Fs from "node:fs/promises"
+import { LightboxError } from "../../../LightboxError.ts"
+import { Name } from "../../config/schemas.ts"
+import { decoder, invalid } from "../../config/validation.ts"
+import { fileFailure } from "../../host/fileFailure.ts"
+import { driver, print, tokenVariable } from "../environment.ts"
+import { nameFlags } from "../failure.ts"
+import * as Flags from "../flags.ts"
+import * as Shapes from "../json.ts"
+import { orNew } from "./token.ts"
+
+const method = "host"
+
+const decodeTokens = decoder(
+  Schema.NonEmptyArray(
+    Schema.Struct({
+      name: Name,
+      token: Schema.String,
+      scopes: Schema.optional(Schema.NonEmptyArray(Schema.Literals(["read", "write"])))
+    })
+  ),
+  method,
+  "tokens"
+)
+
+/** Reads a file of tokens. Errors do not show them. */
+const readTokens = (path: string) =>
+  Effect.tryPromise({ try: () => Fs.readFile(path, "utf8"), catch: fileFailure(method, "read", path) }).pipe(
+    Effect.flatMap((text) =>
+      Effect.try({
+        try: (): unknown => JSON.parse(text),
+        catch: () => invalid(method, "tokens", `${path} is not JSON`)
+      })
+    ),
+    Effect.flatMap(decodeTokens),
+    Effect.mapError((error) =>
+      error.reason._tag === "InvalidConfig"
+        ? new LightboxError({
+            method,
+            reason: invalid(method, "--tokens", `${error.reason.field}: ${error.reason.problem}`).reason
+          })
+        : error
+    ),
+    Effect.map((all) => all.map(({ token, ...rest }) => ({ ...rest, token: Redacted.make(token) })))
+  )
+
+export const host = Command.make(
+  "host",
+  {
+    port: Flags.count("port", "PORT", "Port to listen on; 0 is a free one (default: 7400)"),
+    bind: Flags.text("bind", "ADDRESS", "Address to listen on (default: 127.0.0.1); others need TLS, or --insecure"),
+    certificate: Flags.text("tls-cert", "FILE", "Certificate of the host, in PEM"),
+    key: Flags.text("tls-key", "FILE", "Key of the certificate, in PEM"),
+    insecure: Flags.toggle("insecure", "Send tokens and data through the network without TLS"),
+    tokens: Flags.text("tokens", "FILE", `Tokens as JSON, with name, token and scopes (default: $${tokenVariable})`),
+    allowMounts: Flag.String("allow-mount").pipe(
+      Flag.withMetavar("FOLDER"),
+      Flag.withDescription("Let clients mount a folder of this machine, and what is below it; repeatable"),
+      Flag.atLeast(0)
+    ),
+    lease: Flags.duration("lease", "Remove sandboxes of clients that are silent for so long (default: 30s)")
+  },
+  Effect.fnUntraced(function* ({ allowMounts, bind, certificate, insecure, key, lease, port, tokens: file }) {
+    if ((certificate === undefined) !== (key === undefined)) {
+      return yield* invalid(method, certificate === undefined ? "--tls-cert" : "--tls-key", "pass both, or neither")
+    }
+    const own = file === undefined ? yield* orNew(method, tokenVariable) : undefined
+    const tokens = own === undefined ? yield* readTokens(file ?? "") : [{ token: Redacted.make(own.value) }]
+    // Effect's HTTP and RPC modules, which no other command needs.
+    const Gateway = yield* Effect.promise(() => import("../../../Gateway.ts"))
+    const { url } = yield* Gateway.serve({
+      tokens,
+      port,
+      bind,
+      insecure,
+      allowMounts,
+      lease: lease === undefined ? undefined : Duration.millis(Duration.toMillis(lease)),
+      tls: certificate === undefined || key === undefined ? undefined : { certificate, key }
+    }).pipe(
+      Effect.mapError(
+        nameFlags({
+          port: "--port",
+          bind: "--bind",
+          "tls.certificate": "--tls-cert",
+          "tls.key": "--tls-key",
+          allowMounts: "--allow-mount",
+          lease: "--lease",
+          tokens: "--tokens"
+        })
+      )
+    )
+    const shown = own?.isNew === true ? { token: own.value } : {}
+    yield* print(
+      Shapes.Mcp,
+      { url, ...shown },
+      {
+        full: [
+          `Serving ${url} until Ctrl+C`,
+          `On the other machine: ${tokenVariable}=${own?.isNew === true ? own.value : "…"} lightbox --host ${url} ps`
+        ].join("\n"),
+        brief: url
+      }
+    )
+    return yield* Effect.never
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription("Let programs on other machines use this one"),
+  Command.withExamples([
+    { command: "lightbox host", description: "Serve this machine to itself, and through `ssh -L 7400:localhost:7400`" },
+    {
+      command: "lightbox host --bind 0.0.0.0 --tls-cert host.crt --tls-key host.key",
+      description: "Serve the network"
+    }
+  ]),
+  Command.provide(driver())
+)

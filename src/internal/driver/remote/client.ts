@@ -1,0 +1,218 @@
+/** A program's session with a host. */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as RpcClient from "effect/rpc/RpcClient"
+import type { RpcClientError } from "effect/rpc/RpcClientError"
+import type * as RpcGroup from "effect/rpc/RpcGroup"
+import * as RpcSerialization from "effect/rpc/RpcSerialization"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Crypto from "node:crypto"
+import type { LightboxError } from "../../../LightboxError.ts"
+import * as Failures from "./failures.ts"
+import * as Protocol from "./protocol.ts"
+
+type Operations = RpcGroup.Rpcs<typeof Protocol.operations>
+
+export type Rpc = RpcClient.RpcClient<Operations, RpcClientError>
+
+/** What identifies a call. */
+export interface Call {
+  readonly headers: { readonly [name: string]: string }
+}
+
+type Run<A> = (rpc: Rpc, call: Call) => Effect.Effect<A, LightboxError | RpcClientError>
+
+export interface Client {
+  readonly url: string
+  readonly opened: Protocol.Opened
+  /** Asks for something, in a new session if the last has ended. */
+  readonly read: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
+  /** Changes something once, even if it must ask twice. On interruption, it is cancelled at the host. */
+  readonly write: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
+  /** Ends something that may have ended with the session. */
+  readonly end: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
+  /** The headers of a request that is not RPC. */
+  readonly headers: Effect.Effect<{ readonly [name: string]: string }, LightboxError>
+  /** While one is held, no new session begins: what it protects must not go on without it. */
+  readonly holding: (change: 1 | -1) => void
+  /** Waits until the host has not answered for the length of a lease. */
+  readonly silence: Effect.Effect<void>
+}
+
+export const randomId = (): string => Crypto.randomBytes(12).toString("base64url")
+
+/** Asks again for about ten seconds. */
+const again = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(
+  Schedule.upTo({ times: 9 })
+)
+
+/** How long a host may take to open a session. */
+const openLimit = Duration.seconds(30)
+
+const cancelLimit = Duration.seconds(10)
+
+/** Sleeps without keeping the process alive. */
+const pause = (duration: Duration.Duration): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const timer = setTimeout(() => resume(Effect.void), Duration.toMillis(duration)).unref()
+    return Effect.sync(() => clearTimeout(timer))
+  })
+
+/** Opens a session, renews it, and closes it with the scope. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly method: string
+  readonly url: string
+  readonly token: Redacted.Redacted<string>
+}): Effect.fn.Return<Client, LightboxError, Scope.Scope> {
+  const { method, url } = options
+  const common = {
+    authorization: `Bearer ${Redacted.value(options.token)}`,
+    [Protocol.headers.generation]: String(Protocol.generation)
+  }
+  const http = Effect.map(
+    HttpClient.HttpClient,
+    HttpClient.mapRequest((request) =>
+      HttpClientRequest.setHeaders(HttpClientRequest.setUrl(request, `${url}${Protocol.paths.rpc}`), common)
+    )
+  ).pipe(
+    Effect.map(HttpClient.transform((effect) => Effect.provideService(effect, FetchHttpClient.Fetch, Failures.request)))
+  )
+  const protocol = Layer.effect(
+    RpcClient.Protocol,
+    Effect.flatMap(http, (client) => RpcClient.makeProtocolHttp(client))
+  )
+  const context = yield* Layer.build(
+    protocol.pipe(Layer.provide(Layer.merge(FetchHttpClient.layer, RpcSerialization.layerNdjson)))
+  )
+  const rpc: Rpc = yield* Effect.provideContext(RpcClient.make(Protocol.operations, { disableTracing: true }), context)
+
+  const attempt = <A>(method: string, call: Call, run: Run<A>): Effect.Effect<A, LightboxError> =>
+    Effect.suspend(() => run(rpc, call)).pipe(
+      Effect.mapError(Failures.toError(method, url)),
+      Effect.catchDefect((defect) => Effect.fail(Failures.ofDefect(method, defect)))
+    )
+  let isGone = false
+  let silent = Deferred.makeUnsafe<void>()
+  const silence = Effect.suspend(() => Deferred.await(silent))
+  const unanswered = (method: string) =>
+    Failures.toError(method, url)(new Failures.Failed("Lost", "it has not answered for too long"))
+  /** Says that the host does not answer any more, to all that wait for it. */
+  const giveUp = Effect.sync(() => {
+    const all = silent
+    silent = Deferred.makeUnsafe()
+    isGone = true
+    Deferred.doneUnsafe(all, Effect.void)
+  })
+  const asking = <A>(method: string, call: Call, run: Run<A>): Effect.Effect<A, LightboxError> => {
+    // An answer that was lost once may have had an effect, even if the host cannot be reached any more.
+    let lost: LightboxError | undefined
+    return attempt(method, call, run).pipe(
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          if (error.outcome === "unknown" && Failures.isTransient(error)) lost = error
+        })
+      ),
+      // A program that ends does not wait for a host that is gone once for each of its sandboxes.
+      Effect.retry({ while: (error) => Failures.isTransient(error) && !isGone, schedule: again }),
+      Effect.tap(() =>
+        Effect.sync(() => {
+          isGone = false
+        })
+      ),
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          isGone = Failures.isTransient(error)
+        })
+      ),
+      Effect.mapError((error) => (Failures.isTransient(error) ? (lost ?? error) : error)),
+      // A host that hangs keeps its connections.
+      Effect.raceFirst(Effect.flatMap(silence, () => Effect.fail(unanswered(method))))
+    )
+  }
+
+  const state: { opened: Protocol.Opened | undefined; locks: number } = { opened: undefined, locks: 0 }
+  const turn = yield* Semaphore.make(1)
+  const ended = (session: string) =>
+    Effect.sync(() => {
+      if (state.opened?.session === session) state.opened = undefined
+    })
+  const open = asking(method, { headers: {} }, (rpc, call) => rpc.open(undefined, call)).pipe(
+    Effect.raceFirst(Effect.flatMap(pause(openLimit), () => Effect.fail(unanswered(method)))),
+    Effect.tap((opened) =>
+      Effect.sync(() => {
+        state.opened = opened
+      })
+    )
+  )
+  const session = Effect.suspend(() => {
+    if (state.opened !== undefined) return Effect.succeed(state.opened)
+    return state.locks > 0
+      ? Effect.fail(
+          Failures.toError(method, url)(new Failures.Failed("Ended", "the session in which a lock was held has ended"))
+        )
+      : open
+  }).pipe(Semaphore.withPermits(turn, 1))
+  const headersOf = ({ session }: Protocol.Opened) => ({ [Protocol.headers.session]: session })
+
+  const inSession = <A>(method: string, request: string | undefined, run: Run<A>): Effect.Effect<A, LightboxError> =>
+    Effect.flatMap(session, (opened) => {
+      const id = request === undefined ? {} : { [Protocol.headers.request]: request }
+      const call = { headers: { ...headersOf(opened), ...id } }
+      const asked = Effect.tapError(asking(method, call, run), (error) =>
+        Failures.isEnded(error) ? ended(opened.session) : Effect.void
+      )
+      return request === undefined
+        ? asked
+        : Effect.onInterrupt(asked, () =>
+            attempt(method, { headers: headersOf(opened) }, (rpc, call) => rpc.cancel({ request }, call)).pipe(
+              Effect.retry({ while: Failures.isTransient, schedule: again }),
+              Effect.timeout(cancelLimit),
+              Effect.ignore
+            )
+          )
+    })
+  /** A session that has ended did nothing. */
+  const orRenewed = <A>(effect: Effect.Effect<A, LightboxError>) =>
+    Effect.retry(effect, { while: Failures.isEnded, times: 1 })
+
+  const opened = yield* open
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() =>
+      state.opened === undefined
+        ? Effect.void
+        : attempt(method, { headers: headersOf(state.opened) }, (rpc, call) => rpc.close(undefined, call))
+    ).pipe(Effect.timeout(cancelLimit), Effect.ignore)
+  )
+  /** Whether the host has answered, even if with a refusal. */
+  const renewed = inSession(method, undefined, (rpc, call) => rpc.renew(undefined, call)).pipe(
+    Effect.match({ onSuccess: () => true, onFailure: (error) => !Failures.isTransient(error) }),
+    Effect.raceFirst(Effect.as(pause(opened.lease), false))
+  )
+  yield* Effect.suspend(() => (state.opened === undefined ? Effect.succeed(true) : renewed)).pipe(
+    Effect.flatMap((isAnswered) => (isAnswered ? Effect.void : giveUp)),
+    Effect.andThen(pause(Duration.millis(Duration.toMillis(opened.lease) / 3))),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return {
+    url,
+    opened,
+    read: (method, run) => orRenewed(inSession(method, undefined, run)),
+    write: (method, run) => Effect.suspend(() => inSession(method, randomId(), run)),
+    end: (method, run) => orRenewed(Effect.suspend(() => inSession(method, randomId(), run))),
+    headers: Effect.map(session, (opened) => ({ ...common, ...headersOf(opened) })),
+    holding: (change) => {
+      state.locks += change
+    },
+    silence
+  }
+})

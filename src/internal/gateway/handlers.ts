@@ -1,0 +1,524 @@
+/** The operations of a host. */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as Headers from "effect/http/Headers"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
+import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
+import type { Admission } from "../../Admission.ts"
+import { LightboxError, Unsupported } from "../../LightboxError.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import type * as Ownership from "../../Ownership.ts"
+import * as SandboxConfig from "../../SandboxConfig.ts"
+import { decoder, invalid } from "../config/validation.ts"
+import * as Protocol from "../driver/remote/protocol.ts"
+import { fromJson } from "../driver/remote/values.ts"
+import * as HomeFiles from "../ownership/files.ts"
+import { instanceLabel, ownerLabel } from "../ownership/labels.ts"
+import { sweep } from "../reaper/sweep.ts"
+import * as Reach from "../sandbox/peers.ts"
+import { sizeOf } from "../volume/files.ts"
+import * as Paths from "./paths.ts"
+import * as Sessions from "./sessions.ts"
+import type { Token } from "./tokens.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+interface Context {
+  readonly driver: Driver
+  readonly ownership: Ownership.Ownership["Service"]
+  readonly admission: Admission["Service"]
+  readonly sessions: Sessions.Sessions
+  readonly rooms: Rooms
+  readonly lease: Protocol.Opened["lease"]
+  readonly allowed: Paths.Allowed
+  readonly tokenOf: (headers: Headers.Headers) => Effect.Effect<Token, LightboxError>
+}
+
+/** The rooms of sandboxes in the budget of this host, by their ids. */
+export type Rooms = Map<string, Scope.Closeable>
+
+/** Gives back the room of a sandbox. */
+export const leave =
+  (rooms: Rooms) =>
+  ({ id }: Microsandbox.SandboxRef): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const room = rooms.get(id)
+      rooms.delete(id)
+      return room === undefined ? Effect.void : Scope.close(room, Exit.void)
+    })
+
+type Listeners = Set<(progress: Microsandbox.PullProgress) => void>
+
+/** A request for a sandbox, whose configuration is not checked yet. */
+interface Wanted extends Omit<Microsandbox.CreateSandbox, "config" | "onPullProgress" | "proxy"> {
+  readonly config: Schema.Json
+  readonly peers?: ReadonlyArray<Microsandbox.ProxyPeer> | undefined
+}
+
+interface Request {
+  readonly headers: Headers.Headers
+}
+
+const decodeConfig = decoder(SandboxConfig.SandboxConfig, "Microsandbox.createSandbox")
+const decodeChange = decoder(Microsandbox.ModifySandbox, "Microsandbox.modifySandbox", "modify")
+const decodeResolve = decoder(
+  Schema.Struct({
+    pullPolicy: SandboxConfig.SandboxConfig.fields.pullPolicy,
+    registry: SandboxConfig.SandboxConfig.fields.registry
+  }),
+  "Microsandbox.resolveImage"
+)
+
+/** What a program may note of what it creates. The host notes disks itself, and files of the host are not a program's. */
+const noted: ReadonlySet<Ownership.Kind> = new Set(["sandbox", "capture", "load", "unnamed", "name", "use", "renamed"])
+
+const checkNote = ({ kind, name, token }: Ownership.Note): Effect.Effect<void, LightboxError> =>
+  noted.has(kind)
+    ? Effect.andThen(Paths.checkName("Ownership.note", name), Paths.checkName("Ownership.note", token, "token"))
+    : Effect.fail(invalid("Ownership.note", "kind", "expected a note of what a program creates on a host"))
+
+const maxLockName = 512
+
+/** How often those that hold a lock are told what those that wait have sent. */
+const receivedInterval = "200 millis"
+
+/** How often a creation shows that it goes on. */
+const waitingInterval = "1 minute"
+
+export const make = (context: Context) => {
+  const { admission, allowed, driver, ownership, rooms, sessions } = context
+  const leaveRoom = leave(rooms)
+
+  const sessionOf = ({ headers }: Request, scope: "read" | "write") =>
+    Effect.gen(function* () {
+      const token = yield* context.tokenOf(headers)
+      yield* Sessions.requireScope(token, scope)
+      return yield* sessions.find(headers[Protocol.headers.session], token)
+    })
+
+  /** An operation that changes nothing: it ends with the request. */
+  const reading =
+    <P, A>(run: (payload: P, session: Sessions.Session) => Effect.Effect<A, LightboxError>) =>
+    (payload: P, request: Request): Effect.Effect<A, LightboxError> =>
+      Effect.flatMap(sessionOf(request, "read"), (session) => run(payload, session))
+
+  /** An operation that changes something: it runs once, and goes on until it is cancelled. */
+  const writing = <P, A>(run: (payload: P, session: Sessions.Session) => Effect.Effect<A, LightboxError>) => {
+    const runs: Sessions.Runs<A> = new WeakMap()
+    return (payload: P, request: Request): Effect.Effect<A, LightboxError> =>
+      Effect.gen(function* () {
+        const session = yield* sessionOf(request, "write")
+        const id = request.headers[Protocol.headers.request]
+        return yield* Sessions.resultOf(yield* sessions.once(session, id, runs, run(payload, session)))
+      })
+  }
+
+  // =============================================================================
+  // Sandboxes
+  // =============================================================================
+
+  const enter = Effect.fnUntraced(function* (session: Sessions.Session, method: string, memory: number | undefined) {
+    const room = yield* Scope.fork(session.scope)
+    yield* Effect.onError(Scope.provide(admission.admit(method, memory), room), (cause) =>
+      Scope.close(room, Exit.failCause(cause))
+    )
+    return room
+  })
+
+  /** Boots within the budget. A sandbox that outlives the program leaves the budget at once. */
+  const booting = Effect.fnUntraced(function* (
+    session: Sessions.Session,
+    method: string,
+    memory: number | undefined,
+    detached: boolean | undefined,
+    boot: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
+  ) {
+    const room = yield* enter(session, method, memory)
+    return yield* Effect.uninterruptibleMask((restore) =>
+      restore(admission.boot(boot)).pipe(
+        Effect.onError((cause) => Scope.close(room, Exit.failCause(cause))),
+        Effect.tap((info) => {
+          if (detached === true) return Scope.close(room, Exit.void)
+          session.attached.set(info.id, { name: info.name, id: info.id })
+          rooms.set(info.id, room)
+          return Effect.void
+        })
+      )
+    )
+  })
+
+  const left = (session: Sessions.Session, sandbox: Microsandbox.SandboxRef) =>
+    Effect.andThen(
+      Effect.sync(() => session.attached.delete(sandbox.id)),
+      leaveRoom(sandbox)
+    )
+
+  const creations: Sessions.Runs<Microsandbox.SandboxInfo> = new WeakMap()
+  const listeners = new WeakMap<Fiber.Fiber<Microsandbox.SandboxInfo, LightboxError>, Listeners>()
+
+  /** Reaches other sandboxes of this host, and connects anew for each request: they may have been restarted. */
+  const proxyFor = (peers: ReadonlyArray<Microsandbox.ProxyPeer>) =>
+    Effect.gen(function* () {
+      const method = "Microsandbox.createSandbox"
+      if (!peers.every(({ address }) => Reach.isReserved(address))) {
+        return yield* invalid(method, "proxy.peers", "expected addresses of 198.18.0.0/15")
+      }
+      const reached = peers.map((peer): Reach.Peer => ({
+        ...peer,
+        guest: {
+          connect: (host, port) => Effect.flatMap(driver.connect(peer.sandbox), (guest) => guest.connect(host, port))
+        }
+      }))
+      return yield* Reach.serve(method, reached)
+    })
+
+  const requestOf = Effect.fnUntraced(function* (session: Sessions.Session, wanted: Wanted, kept: Scope.Scope) {
+    const method = "Microsandbox.createSandbox"
+    const { labels, name, source } = wanted
+    yield* Paths.checkName(method, name)
+    if (source._tag === "Snapshot") yield* Paths.checkSnapshot(driver.home, method, source.name)
+    const instance = labels?.[instanceLabel]
+    if (instance !== undefined) yield* Paths.checkName(method, instance, `labels.${instanceLabel}`)
+    const config = yield* Paths.checkPaths(allowed, method, yield* decodeConfig(fromJson(wanted.config)))
+    const { peers = [] } = wanted
+    const proxy = peers.length === 0 ? undefined : yield* Scope.provide(proxyFor(peers), kept)
+    const request: Microsandbox.CreateSandbox = {
+      ...Struct.omit(wanted, ["peers", "config"]),
+      config,
+      proxy,
+      // Whoever it says that it is.
+      ...(labels?.[ownerLabel] === undefined
+        ? {}
+        : { labels: { ...labels, [ownerLabel]: yield* session.ownership.id } })
+    }
+    return request
+  })
+
+  const createSandbox = (wanted: Wanted, request: Request): Stream.Stream<Protocol.CreateEvent, LightboxError> =>
+    Stream.callback<Protocol.CreateEvent, LightboxError>((queue) =>
+      Effect.gen(function* () {
+        const session = yield* sessionOf(request, "write")
+        const heard: Listeners = new Set()
+        const created = Effect.gen(function* () {
+          const kept = yield* Scope.fork(session.scope)
+          return yield* requestOf(session, wanted, kept).pipe(
+            Effect.flatMap((checked) =>
+              booting(
+                session,
+                "Sandbox.launch",
+                checked.config.resources?.memory,
+                checked.detached,
+                driver.createSandbox({
+                  ...checked,
+                  onPullProgress: (progress) => {
+                    for (const listener of heard) listener(progress)
+                  }
+                })
+              )
+            ),
+            Effect.onError((cause) => Scope.close(kept, Exit.failCause(cause))),
+            Effect.tap(({ id }) => Effect.sync(() => session.kept.set(id, kept)))
+          )
+        })
+        const id = request.headers[Protocol.headers.request]
+        const fiber = yield* sessions.once(session, id, creations, created)
+        const shared = listeners.get(fiber) ?? heard
+        listeners.set(fiber, shared)
+        const listener = (progress: Microsandbox.PullProgress) => {
+          Queue.offerUnsafe(queue, { _tag: "Pulling", progress })
+        }
+        yield* Effect.acquireRelease(
+          Effect.sync(() => shared.add(listener)),
+          () => Effect.sync(() => shared.delete(listener))
+        )
+        yield* Effect.sync(() => Queue.offerUnsafe(queue, { _tag: "Waiting" })).pipe(
+          Effect.delay(waitingInterval),
+          Effect.forever,
+          Effect.forkScoped
+        )
+        const info = yield* Sessions.resultOf(fiber)
+        yield* Queue.offer(queue, { _tag: "Created", info })
+        yield* Queue.end(queue)
+      })
+    )
+
+  // =============================================================================
+  // Locks
+  // =============================================================================
+
+  const filesOf = (session: Sessions.Session) => HomeFiles.of(driver, session.ownership)
+
+  const unlock = (session: Sessions.Session, id: string) =>
+    Effect.suspend(() => {
+      const lock = session.locks.get(id)
+      session.locks.delete(id)
+      return lock === undefined ? Effect.void : Scope.close(lock.scope, Exit.void)
+    })
+
+  const lock = (
+    { id, message, name }: { readonly id: string; readonly name: string; readonly message?: string | undefined },
+    request: Request
+  ): Stream.Stream<Protocol.LockEvent, LightboxError> =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const session = yield* sessionOf(request, "write")
+        if (name.length > maxLockName || session.locks.has(id)) {
+          return yield* invalid("Lock", "name", "expected another lock")
+        }
+        const entry: Sessions.SessionLock = { scope: yield* Scope.fork(session.scope), lock: undefined }
+        session.locks.set(id, entry)
+        const attempt = yield* filesOf(session)
+          .tryLock(name, message)
+          .pipe(
+            Scope.provide(entry.scope),
+            Effect.onError(() => unlock(session, id))
+          )
+        const released = yield* Deferred.make<void>()
+        yield* Scope.addFinalizer(entry.scope, Deferred.succeed(released, undefined))
+        if ("waiting" in attempt) {
+          const lines = Stream.map(attempt.waiting, (line): Protocol.LockEvent => ({ _tag: "Line", line }))
+          return Stream.concat(Stream.make<[Protocol.LockEvent]>({ _tag: "Waiting" }), lines)
+        }
+        const held = attempt.lock
+        entry.lock = held
+        const received = Stream.fromEffectRepeat(
+          Effect.delay(
+            Effect.sync(() => held.received()),
+            receivedInterval
+          )
+        ).pipe(
+          Stream.changesWith((a, b) => a.length === b.length && a.every((line, index) => line === b[index])),
+          Stream.map((lines): Protocol.LockEvent => ({ _tag: "Received", lines })),
+          Stream.interruptWhen(Deferred.await(released))
+        )
+        return Stream.concat(Stream.make<[Protocol.LockEvent]>({ _tag: "Held" }), received)
+      })
+    )
+
+  // =============================================================================
+  // Archives
+  // =============================================================================
+
+  const fileOf = (method: string, session: Sessions.Session, id: string) => {
+    const path = session.files.get(id)
+    return path === undefined
+      ? Effect.fail(new LightboxError({ method, reason: new Unsupported({ feature: id, problem: "it was not sent" }) }))
+      : Effect.succeed(path)
+  }
+
+  const dropFile = (session: Sessions.Session, id: string) =>
+    Effect.suspend(() => {
+      const path = session.files.get(id)
+      session.files.delete(id)
+      return path === undefined ? Effect.void : Effect.promise(() => Fs.rm(path, { force: true, recursive: true }))
+    })
+
+  /** Makes an archive that the program then fetches. */
+  const saving = Effect.fnUntraced(function* (
+    session: Sessions.Session,
+    save: (path: string) => Effect.Effect<void, LightboxError>
+  ) {
+    const path = yield* session.ownership.stage
+    yield* save(path)
+    const id = Crypto.randomBytes(12).toString("hex")
+    session.files.set(id, path)
+    return id
+  })
+
+  const snapshotPath = (method: string, name: string) => Paths.checkSnapshot(driver.home, method, name)
+
+  return Protocol.operations.of({
+    open: Effect.fnUntraced(function* (_: void, { headers }) {
+      const token = yield* context.tokenOf(headers)
+      const { id } = yield* sessions.open(token)
+      const { capabilities, version } = driver
+      return {
+        session: id,
+        lease: context.lease,
+        version,
+        // Those of a volume are on this machine, which the program does not see.
+        capabilities: { ...capabilities, volumeFiles: false }
+      }
+    }),
+    renew: reading(() => Effect.void),
+    close: reading((_, session) => sessions.end(session)),
+    cancel: reading(({ request }, session) => sessions.cancel(session, request)),
+
+    ownerId: writing((_, session) => session.ownership.id),
+    note: writing(({ note }, session) => Effect.andThen(checkNote(note), session.ownership.note(note))),
+    forget: writing(({ note }, session) => Effect.andThen(checkNote(note), session.ownership.forget(note))),
+    release: writing(({ expires, note }, session) =>
+      Effect.andThen(checkNote(note), session.ownership.release(note, expires))
+    ),
+    readRecord: reading(({ path }, session) => Effect.andThen(Paths.checkRecord(path), filesOf(session).read(path))),
+    writeRecord: writing(({ content, path }, session) =>
+      Effect.andThen(Paths.checkRecord(path), filesOf(session).write(path, content))
+    ),
+    removeRecord: writing(({ path }, session) =>
+      Effect.andThen(Paths.checkRecord(path), filesOf(session).remove(path))
+    ),
+    listRecords: reading(({ folder }, session) =>
+      Effect.andThen(Paths.checkFolder(folder), filesOf(session).list(folder))
+    ),
+    recordTime: reading(({ path }, session) =>
+      Effect.andThen(Paths.checkRecord(path), filesOf(session).modifiedAt(path))
+    ),
+    setRecordTime: writing(({ millis, path }, session) =>
+      Effect.andThen(Paths.checkRecord(path), filesOf(session).setModifiedAt(path, millis))
+    ),
+    inUse: reading((_, session) => filesOf(session).inUse),
+    copies: writing((_, session) => filesOf(session).copies),
+    findOwner: reading(({ id }) =>
+      Effect.andThen(Paths.checkName("Ownership.find", id, "id"), HomeFiles.findOwner(driver, id))
+    ),
+    volumeUsage: reading(({ name }) =>
+      Effect.andThen(
+        Paths.checkName("Volume.usage", name),
+        driver.remoteHome?.volumeUsage(name) ??
+          Effect.flatMap(driver.getVolume(name), ({ path }) => sizeOf("Volume.usage", path))
+      )
+    ),
+    sweep: writing((limits) =>
+      driver.remoteHome === undefined
+        ? sweep(driver, ownership, { all: true, ...limits })
+        : driver.remoteHome.sweep(limits)
+    ),
+    lock,
+    sendLine: writing(({ id, line }, session) => Effect.sync(() => session.locks.get(id)?.lock?.send(line))),
+    unlock: writing(({ id }, session) => unlock(session, id)),
+
+    loadImage: writing(({ file, tag }, session) =>
+      Effect.flatMap(fileOf("Microsandbox.loadImage", session, file), (path) =>
+        Effect.ensuring(driver.loadImage(path, { tag }), dropFile(session, file))
+      )
+    ),
+    saveImages: writing(({ format, references }, session) =>
+      saving(session, (path) => driver.saveImages(references, path, { format }))
+    ),
+    listImages: reading(() => driver.listImages()),
+    getImage: reading(({ reference }) => driver.getImage(reference)),
+    resolveImage: reading(({ options, reference }) =>
+      Effect.gen(function* () {
+        const { pullPolicy, registry } = yield* decodeResolve(fromJson(options))
+        yield* Paths.checkPaths(allowed, "Microsandbox.resolveImage", { registry })
+        return yield* driver.resolveImage(reference, { pullPolicy, registry })
+      })
+    ),
+    removeImage: writing(({ force, reference }) => driver.removeImage(reference, { force })),
+    pruneImages: writing(() => driver.pruneImages()),
+
+    createSandbox,
+    getSandbox: reading(({ name }) => driver.getSandbox(name)),
+    listSandboxes: reading(({ labels }) => driver.listSandboxes({ labels })),
+    startSandbox: writing(({ detached, sandbox }, session) =>
+      Effect.gen(function* () {
+        const found = yield* driver.getSandbox(sandbox.name)
+        // A sandbox that runs already has its room.
+        const start = driver.startSandbox(sandbox, { detached })
+        if (found.status === "running") return yield* start
+        yield* left(session, sandbox)
+        return yield* booting(session, "Sandbox.start", found.memory, detached, start)
+      })
+    ),
+    stopSandbox: writing(({ sandbox, timeout }, session) =>
+      Effect.andThen(driver.stopSandbox(sandbox, { timeout }), left(session, sandbox))
+    ),
+    killSandbox: writing(({ sandbox }, session) => Effect.andThen(driver.killSandbox(sandbox), left(session, sandbox))),
+    getSandboxLifecycle: reading(({ sandbox }, session) =>
+      Effect.map(driver.getSandboxLifecycle(sandbox), ({ isAttached, isEphemeral }) => ({
+        isAttached: isAttached && session.attached.has(sandbox.id),
+        isEphemeral
+      }))
+    ),
+    detachSandbox: writing(({ sandbox }, session) =>
+      Effect.andThen(driver.detachSandbox(sandbox), left(session, sandbox))
+    ),
+    removeSandbox: writing(({ force, sandbox }, session) =>
+      driver.removeSandbox(sandbox, { force }).pipe(
+        Effect.andThen(left(session, sandbox)),
+        Effect.andThen(
+          Effect.suspend(() => {
+            const kept = session.kept.get(sandbox.id)
+            session.kept.delete(sandbox.id)
+            return kept === undefined ? Effect.void : Scope.close(kept, Exit.void)
+          })
+        )
+      )
+    ),
+    modifySandbox: writing(({ change, sandbox }) =>
+      Effect.flatMap(decodeChange(fromJson(change)), (checked) => driver.modifySandbox(sandbox, checked))
+    ),
+    readLogs: ({ sandbox, ...query }, request) =>
+      Stream.unwrap(
+        Effect.map(Effect.andThen(sessionOf(request, "read"), driver.readLogs(sandbox, query)), (entries) =>
+          Stream.rechunk(Stream.fromIterable(entries), 256)
+        )
+      ),
+    readMetrics: reading(({ sandbox }) => driver.readMetrics(sandbox)),
+    searchSandbox: reading(({ needles, sandbox }) => driver.searchSandbox(sandbox, needles)),
+    listGhosts: reading(() => driver.listGhosts()),
+    removeGhost: writing(({ name }) =>
+      Effect.andThen(Paths.checkName("Microsandbox.removeGhost", name), driver.removeGhost(name))
+    ),
+    removeRemains: writing(({ dryRun }) => driver.removeRemains({ dryRun })),
+
+    captureSnapshot: writing((wanted) =>
+      Effect.andThen(Paths.checkName("Microsandbox.captureSnapshot", wanted.name), driver.captureSnapshot(wanted))
+    ),
+    getSnapshot: reading(({ name }) =>
+      Effect.andThen(snapshotPath("Microsandbox.getSnapshot", name), driver.getSnapshot(name))
+    ),
+    listSnapshots: reading(() => driver.listSnapshots()),
+    listDamagedSnapshots: reading(() => driver.listDamagedSnapshots()),
+    removeSnapshot: writing(({ name }) =>
+      Effect.andThen(Paths.checkName("Microsandbox.removeSnapshot", name), driver.removeSnapshot(name))
+    ),
+    verifySnapshot: reading(({ name }) =>
+      Effect.andThen(snapshotPath("Microsandbox.verifySnapshot", name), driver.verifySnapshot(name))
+    ),
+    saveSnapshot: writing(({ name, ...options }, session) =>
+      Effect.andThen(
+        snapshotPath("Microsandbox.saveSnapshot", name),
+        saving(session, (path) => driver.saveSnapshot(name, path, options))
+      )
+    ),
+    removeStaging: writing(({ dryRun, of }) =>
+      Effect.andThen(
+        "snapshot" in of ? Paths.checkName("Microsandbox.removeStaging", of.snapshot, "snapshot") : Effect.void,
+        driver.removeStaging(of, { dryRun })
+      )
+    ),
+    renameSnapshot: writing(({ name, to }) => driver.renameSnapshot(name, to)),
+    loadSnapshot: writing(({ file, name }, session) =>
+      Effect.flatMap(fileOf("Microsandbox.loadSnapshot", session, file), (path) =>
+        Effect.ensuring(
+          Effect.andThen(Paths.checkName("Microsandbox.loadSnapshot", name), driver.loadSnapshot(path, name)),
+          dropFile(session, file)
+        )
+      )
+    ),
+    listSnapshotLinks: reading(() => driver.listSnapshotLinks()),
+    readSnapshotLink: reading(({ link }) => driver.readSnapshotLink(link)),
+    linkSnapshot: writing(({ link, name }) => driver.linkSnapshot(link, name)),
+    unlinkSnapshot: writing(({ link }) => driver.unlinkSnapshot(link)),
+    dropFile: writing(({ file }, session) => dropFile(session, file)),
+
+    createVolume: writing((wanted) =>
+      Effect.andThen(Paths.checkName("Microsandbox.createVolume", wanted.name), driver.createVolume(wanted))
+    ),
+    getVolume: reading(({ name }) =>
+      Effect.andThen(Paths.checkName("Microsandbox.getVolume", name), driver.getVolume(name))
+    ),
+    listVolumes: reading(() => driver.listVolumes()),
+    removeVolume: writing(({ name }) =>
+      Effect.andThen(Paths.checkName("Microsandbox.removeVolume", name), driver.removeVolume(name))
+    )
+  })
+}

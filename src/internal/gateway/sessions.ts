@@ -1,0 +1,195 @@
+/** The programs that use a host: what belongs to each of them, and what becomes of it when a program is gone. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Cause from "effect/Cause"
+import * as Scope from "effect/Scope"
+import * as Crypto from "node:crypto"
+import { HostUnavailable, LightboxError, NoCapacity } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import type * as Ownership from "../../Ownership.ts"
+import * as Owner from "../ownership/owner.ts"
+import { sweepAtStart } from "../reaper/sweep.ts"
+import type { Token } from "./tokens.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+const maxSessions = 1000
+
+const maxRequests = 10_000
+
+/** A lock that a program holds or waits for. */
+export interface SessionLock {
+  readonly scope: Scope.Closeable
+  lock: Ownership.Lock | undefined
+}
+
+export interface Session {
+  readonly id: string
+  readonly token: Token
+  /** Of what the program creates. */
+  readonly ownership: Ownership.Ownership["Service"]
+  /** Of its operations, locks and connections. */
+  readonly scope: Scope.Closeable
+  /** How to end its operations, by their ids. */
+  readonly requests: Map<string, Effect.Effect<unknown>>
+  readonly cancelled: Set<string>
+  readonly locks: Map<string, SessionLock>
+  /** Sandboxes that end with the program. */
+  readonly attached: Map<string, Microsandbox.SandboxRef>
+  /** What sandboxes need for as long as they exist, by their ids. */
+  readonly kept: Map<string, Scope.Closeable>
+  /** Archives, by id. */
+  readonly files: Map<string, string>
+  /** Milliseconds since 1970. */
+  seen: number
+}
+
+const unavailable = (kind: HostUnavailable["kind"], problem: string): LightboxError =>
+  new LightboxError({ method: "Host", reason: new HostUnavailable({ host: "", kind, problem }) })
+
+const ended = () => unavailable("Ended", "it has ended the session of this program, or was restarted")
+
+/** Runs of an operation by the ids of requests, for those that ask for a result again. */
+export type Runs<A> = WeakMap<Session, Map<string, Fiber.Fiber<A, LightboxError>>>
+
+export interface Sessions {
+  readonly open: (token: Token) => Effect.Effect<Session, LightboxError>
+  /** Finds the session of a program, and notes that the program is alive. */
+  readonly find: (id: string | undefined, token: Token) => Effect.Effect<Session, LightboxError>
+  /** Ends a session, and removes what belongs to it. */
+  readonly end: (session: Session) => Effect.Effect<void>
+  /** Runs an operation once for all requests with an id. It goes on when those that wait for it are gone. */
+  readonly once: <A>(
+    session: Session,
+    request: string | undefined,
+    runs: Runs<A>,
+    effect: Effect.Effect<A, LightboxError>
+  ) => Effect.Effect<Fiber.Fiber<A, LightboxError>, LightboxError>
+  readonly cancel: (session: Session, request: string) => Effect.Effect<void>
+}
+
+/** The result of an operation. One that was ended has none. */
+export const resultOf = <A>(fiber: Fiber.Fiber<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+  Effect.flatMap(Fiber.await(fiber), (exit) =>
+    Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? Effect.fail(ended()) : exit
+  )
+
+/** Requires a scope of a token. */
+export const requireScope = (token: Token, scope: "read" | "write"): Effect.Effect<void, LightboxError> =>
+  token.scopes.includes(scope)
+    ? Effect.void
+    : Effect.fail(unavailable("Forbidden", `the token "${token.name}" lacks the scope "${scope}"`))
+
+export const make = Effect.fnUntraced(function* (options: {
+  readonly driver: Driver
+  readonly ownership: Ownership.Ownership["Service"]
+  readonly lease: Duration.Duration
+  /** Gives back the room that a sandbox has in the budget. */
+  readonly leave: (sandbox: Microsandbox.SandboxRef) => Effect.Effect<void>
+}): Effect.fn.Return<Sessions, never, Scope.Scope> {
+  const { driver, lease, leave, ownership } = options
+  const leaseMillis = Duration.toMillis(lease)
+  const all = new Map<string, Session>()
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+
+  const stopAttached = (sandbox: Microsandbox.SandboxRef) =>
+    driver
+      .stopSandbox(sandbox)
+      .pipe(
+        Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
+        Effect.timeout("30 seconds"),
+        Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${sandbox.name}"` }),
+        Effect.andThen(leave(sandbox))
+      )
+  const end = (session: Session) =>
+    Effect.suspend(() => {
+      if (!all.delete(session.id)) return Effect.void
+      return Effect.uninterruptible(
+        Scope.close(session.scope, Exit.void).pipe(
+          // The owner is dead now: what it has noted is removed.
+          Effect.andThen(sweepAtStart(driver, ownership)),
+          Effect.andThen(Effect.forEach(session.attached.values(), stopAttached, { concurrency: 4, discard: true }))
+        )
+      )
+    })
+
+  yield* Effect.addFinalizer(() => Effect.forEach([...all.values()], end, { concurrency: 4, discard: true }))
+  yield* Effect.gen(function* () {
+    yield* Effect.sleep(Duration.millis(leaseMillis / 4))
+    const now = yield* Clock.currentTimeMillis
+    const dead = [...all.values()].filter(({ seen }) => now - seen > leaseMillis)
+    for (const session of dead) {
+      yield* Effect.logInfo(`A program of the token "${session.token.name}" is gone: its sandboxes are removed`)
+    }
+    yield* Effect.forEach(dead, end, { concurrency: 4, discard: true })
+  }).pipe(Effect.forever, Effect.forkScoped)
+
+  return {
+    open: Effect.fnUntraced(function* (token) {
+      if (all.size >= maxSessions) {
+        const problem = `the host serves ${maxSessions} programs already`
+        return yield* new LightboxError({ method: "Host", reason: new NoCapacity({ problem }) })
+      }
+      const scope = yield* Scope.make()
+      const session: Session = {
+        id: Crypto.randomBytes(24).toString("base64url"),
+        token,
+        ownership: yield* Scope.provide(Owner.make(driver.home), scope),
+        scope,
+        requests: new Map(),
+        cancelled: new Set(),
+        locks: new Map(),
+        attached: new Map(),
+        kept: new Map(),
+        files: new Map(),
+        seen: yield* Clock.currentTimeMillis
+      }
+      all.set(session.id, session)
+      return session
+    }),
+    find: (id, token) =>
+      Effect.clockWith((clock) => {
+        const session = id === undefined ? undefined : all.get(id)
+        // The session of another token does not exist for this one.
+        if (session === undefined || session.token !== token) return Effect.fail(ended())
+        session.seen = clock.currentTimeMillisUnsafe()
+        return Effect.succeed(session)
+      }),
+    end,
+    once: (session, request, runs, effect) =>
+      Effect.suspend(() => {
+        if (request === undefined) return Effect.fail(unavailable("Refused", "the request has no id"))
+        if (session.cancelled.has(request)) return Effect.fail(ended())
+        const known = runs.get(session) ?? new Map<string, never>()
+        const running = known.get(request)
+        if (running !== undefined) return Effect.succeed(running)
+        if (session.requests.size >= maxRequests) {
+          const problem = `this program has ${maxRequests} operations under way`
+          return Effect.fail(new LightboxError({ method: "Host", reason: new NoCapacity({ problem }) }))
+        }
+        return Effect.map(Effect.forkIn(effect, session.scope), (fiber) => {
+          known.set(request, fiber)
+          runs.set(session, known)
+          session.requests.set(request, Fiber.interrupt(fiber))
+          // Results are kept for those whose answer is lost.
+          const forget = Effect.sync(() => {
+            known.delete(request)
+            session.requests.delete(request)
+          })
+          fiber.addObserver(() => {
+            run(Effect.forkIn(Effect.delay(forget, lease), session.scope))
+          })
+          return fiber
+        })
+      }).pipe(Effect.uninterruptible),
+    cancel: (session, request) =>
+      Effect.suspend(() => {
+        // It may not have arrived yet.
+        if (session.cancelled.size < maxRequests) session.cancelled.add(request)
+        return Effect.asVoid(session.requests.get(request) ?? Effect.void)
+      })
+  }
+})

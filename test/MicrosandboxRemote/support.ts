@@ -1,0 +1,42 @@
+/** A host on the twin, and programs that use it, in one process and over a real port of this machine. */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import * as Gateway from "../../src/Gateway.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
+
+export const token = Redacted.make("a-token-of-the-tests")
+
+/** A folder that is removed with the scope. Sockets are made in it, so its path is short. */
+export const folder = (prefix: string) =>
+  Effect.acquireRelease(
+    Effect.sync(() => Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), prefix)))),
+    (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+  )
+
+/** A host that serves the twin. */
+export class Host extends Context.Service<
+  Host,
+  { readonly url: string; readonly control: MicrosandboxMemory.Control["Service"]; readonly home: string }
+>()("effect-lightbox/test/MicrosandboxRemote/support/Host") {}
+
+/** Starts a host for the scope. */
+export const host = Effect.fnUntraced(function* (
+  options: MicrosandboxMemory.Options = {},
+  gateway: Partial<Gateway.Options> = {}
+) {
+  const home = options.home ?? (yield* folder("h"))
+  const context = yield* Layer.build(MicrosandboxMemory.layer({ ...options, home }))
+  const { url } = yield* Effect.provideContext(Gateway.serve({ tokens: [{ token }], port: 0, ...gateway }), context)
+  return Host.of({ url, control: Context.get(context, MicrosandboxMemory.Control), home })
+})
+
+/** A program's layer, whose session ends with the scope. */
+export const client = Effect.fnUntraced(function* (url: string, given: Redacted.Redacted<string> = token) {
+  return MicrosandboxRemote.layer({ url, token: given, home: yield* folder("c") })
+})
