@@ -10,6 +10,7 @@ import { Microsandbox } from "../../Microsandbox.ts"
 import { Ownership } from "../../Ownership.ts"
 import * as Budgets from "../driver/admission.ts"
 import * as Owner from "../ownership/owner.ts"
+import { Recorded } from "../store/records.ts"
 import { sweepAtStart, sweepForever } from "./sweep.ts"
 
 /** Checked options of a driver's layer. */
@@ -18,12 +19,15 @@ export interface Blueprint<E, R> {
   readonly make: Effect.Effect<Microsandbox["Service"], E, R>
   readonly admission: Omit<Parameters<typeof Budgets.make>[0], "home">
   readonly sweep: boolean | undefined
+  /** Keep records of builds. Default: `true`. */
+  readonly records?: boolean | undefined
 }
 
 export const compose = Effect.fnUntraced(function* <E, R>({
   admission,
   home,
   make,
+  records,
   sweep
 }: Blueprint<E, R>): Effect.fn.Return<
   Context.Context<Services>,
@@ -37,7 +41,11 @@ export const compose = Effect.fnUntraced(function* <E, R>({
     yield* sweepAtStart(driver, ownership)
     yield* Effect.forkScoped(sweepForever(driver, ownership))
   }
-  return Context.make(Microsandbox, driver).pipe(Context.add(Ownership, ownership), Context.add(Admission, budget))
+  return Context.make(Microsandbox, driver).pipe(
+    Context.add(Ownership, ownership),
+    Context.add(Admission, budget),
+    Context.add(Recorded, records !== false)
+  )
 })
 
 export const layer = <E, R, E2, R2>(
