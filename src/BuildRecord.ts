@@ -206,7 +206,7 @@ export const Step = Schema.Struct({
   /** 0 if it did not run. */
   attempts: Schema.Int,
   startedAt: Schema.optionalKey(Schema.DateTimeUtc),
-  /** Of all attempts, with the pauses between them. In JSON: `durationMillis`. */
+  /** Of all its runs together: a retry also runs the steps before it again. In JSON: `durationMillis`. */
   duration: Schema.optionalKey(DurationFromWholeMillis),
   /** The last lines that its last attempt wrote, at most 50. */
   output: Schema.Array(Schema.String),
@@ -348,9 +348,13 @@ const parse = (lines: ReadonlyArray<string>, fate: Fate): BuildRecord | undefine
     const known = steps.get(index) ?? { index, description, outcome: "pending", attempts: 0, output: [] }
     steps.set(index, { ...known, ...fields })
   }
+  /** When the current run of a step began. */
+  let begun: DateTime.Utc | undefined
   const spent = (index: number, until: DateTime.Utc): Pick<Step, "duration"> => {
-    const startedAt = steps.get(index)?.startedAt
-    return startedAt === undefined ? {} : { duration: DateTime.distance(startedAt, until) }
+    const { duration = Duration.zero } = steps.get(index) ?? {}
+    const run = begun === undefined ? Duration.zero : DateTime.distance(begun, until)
+    begun = undefined
+    return { duration: Duration.sum(duration, run) }
   }
   // The last line of each stream, if it has no end yet.
   const rest = { stdout: "", stderr: "" }
@@ -366,6 +370,7 @@ const parse = (lines: ReadonlyArray<string>, fate: Fate): BuildRecord | undefine
         break
       case "StepStarted": {
         takeRest()
+        begun = line.at
         const startedAt = steps.get(line.index)?.startedAt ?? line.at
         change(line, { outcome: "running", attempts: line.attempt, startedAt, output: [] })
         break

@@ -314,27 +314,22 @@ const produce = Effect.fnUntraced(function* <E, R>(
 })
 
 /** Records the plan, as `Snapshot.plan` would explain it. */
-const recordPlan = <E, R>(
+const recordPlan = Effect.fnUntraced(function* <E, R>(
   { definition, driver, recording, store }: Context<E, R>,
   { image }: Units.Prepared<E, R>,
-  planned: LookUp.Planned<E, R>,
+  found: LookUp.Planned<E, R>,
   from: number
-): Effect.Effect<void> =>
-  recording === Recording.none
-    ? Effect.void
-    : Effect.cached(Links.recordIfUnderstood(store, definition.name)).pipe(
-        Effect.flatMap((record) =>
-          describeSteps(driver, store, {
-            image,
-            record,
-            planned,
-            keyed: planned.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
-          })
-        ),
-        Effect.map((steps) => recording.plan({ ...planned, steps })),
-        // The build will find out.
-        Effect.ignore
-      )
+): Effect.fn.Return<void> {
+  if (recording === Recording.none) return
+  const keyed = found.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
+  const planned = { ...found, units: keyed }
+  const record = yield* Effect.cached(Links.recordIfUnderstood(store, definition.name))
+  yield* describeSteps(driver, store, { image, record, planned, keyed }).pipe(
+    Effect.map((steps) => recording.plan({ ...planned, steps })),
+    // The build comes upon the same, and reports it.
+    Effect.ignore
+  )
+})
 
 /** Pulls the image of another definition, and returns its digest. */
 const digestOf = Effect.fnUntraced(function* (

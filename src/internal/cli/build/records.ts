@@ -198,7 +198,7 @@ const compare = Command.make(
     })
     const steps = yield* format(comparison.steps, {
       columns: ["CHANGE", "A", "B", "STEP"],
-      row: ({ after, before, change, description, why }) => [
+      row: ({ after, before, change, description, why = after?.reason }) => [
         change,
         sideOf(before),
         sideOf(after),
