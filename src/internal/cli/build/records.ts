@@ -8,6 +8,8 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as BuildRecord from "../../../BuildRecord.ts"
 import type { LightboxError } from "../../../LightboxError.ts"
@@ -83,6 +85,56 @@ const list = Effect.fnUntraced(function* (listing: Flags.Listing) {
 })
 
 // =============================================================================
+// Reasons
+// =============================================================================
+
+const longestValue = 60
+
+const textOf = (value: unknown): string =>
+  oneLine(Predicate.isString(value) ? value : (JSON.stringify(value) ?? "nothing"))
+
+/** Quotes a value where it differs from another one. */
+const quote = (value: unknown, other: unknown): string => {
+  const [text, compared] = [textOf(value), textOf(other)]
+  const same = [...text].findIndex((character, at) => character !== compared[at])
+  const from = text.length <= longestValue ? 0 : Math.max(0, (same < 0 ? text.length : same) - longestValue / 2)
+  const shown = text.slice(from, from + longestValue)
+  return `"${from > 0 ? "…" : ""}${shown}${from + longestValue < text.length ? "…" : ""}"`
+}
+
+/** The kind and the arguments of a step, as they are recorded. */
+const partsOf = (
+  text: string
+): Option.Option<readonly [kind: string, fields: { readonly [name: string]: unknown }]> => {
+  const at = text.indexOf(" ")
+  return Option.map(decodeArguments(text.slice(at + 1)), (fields) => [text.slice(0, at), fields])
+}
+
+const decodeArguments = Schema.decodeOption(Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown)))
+
+/** Explains a reason in a line. What a step runs now is in its description. */
+const explain = (reason: Plan.MissReason): string => {
+  if (reason._tag !== "ArgumentsChanged") return oneLine(Plan.formatReason(reason))
+  const [was, now] = [partsOf(reason.was), partsOf(reason.now)]
+  if (Option.isNone(was) || Option.isNone(now)) return oneLine(Plan.formatReason(reason))
+  const [[kindBefore, before], [kind, after]] = [was.value, now.value]
+  if (kindBefore !== kind) return `was another kind of step: ${kindBefore}`
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])]
+  return names
+    .filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]))
+    .map((name) =>
+      name === "script" || name === "argv"
+        ? `${name === "script" ? "script" : "command"} was ${quote(before[name], after[name])}`
+        : `${name} was ${quote(before[name], after[name])}, is ${quote(after[name], before[name])}`
+    )
+    .join("; ")
+}
+
+/** The reasons that do not depend on what was built before. */
+const isOwn = ({ _tag }: Plan.MissReason): boolean =>
+  _tag === "Forced" || _tag === "NotKept" || _tag === "Evicted" || _tag === "Damaged" || _tag === "EarlierChanged"
+
+// =============================================================================
 // Show
 // =============================================================================
 
@@ -125,7 +177,7 @@ const showOf = Effect.fnUntraced(function* (record: BuildRecord.BuildRecord, tai
     return [
       cut(`${String(index).padStart(4)}  ${oneLine(description)}`, columns),
       ...under(isFailed && declaredAt !== undefined ? `${outcomeText} (${declaredAt})` : outcomeText),
-      ...(reason === undefined ? [] : under(`why: ${oneLine(Plan.formatReason(reason))}`)),
+      ...(reason === undefined ? [] : under(`why: ${explain(reason)}`)),
       ...quoted(lines),
       ...(isFailed && step.problem !== undefined ? under(step.problem.split("\n")[0] ?? "") : [])
     ]
@@ -198,12 +250,16 @@ const compare = Command.make(
     })
     const steps = yield* format(comparison.steps, {
       columns: ["CHANGE", "A", "B", "STEP"],
-      row: ({ after, before, change, description, why = after?.reason }) => [
-        change,
-        sideOf(before),
-        sideOf(after),
-        `${oneLine(description)}${why === undefined ? "" : ` <- ${oneLine(Plan.formatReason(why))}`}`
-      ],
+      row: ({ after, before, change, description, why: differs }) => {
+        const reason = after?.reason
+        const why = differs ?? (reason !== undefined && isOwn(reason) ? reason : undefined)
+        return [
+          change,
+          sideOf(before),
+          sideOf(after),
+          `${oneLine(description)}${why === undefined ? "" : ` <- ${explain(why)}`}`
+        ]
+      },
       none: "Neither build came to a step."
     })
     yield* print(BuildRecord.Comparison, comparison, {
