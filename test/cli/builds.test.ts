@@ -125,12 +125,13 @@ describe("builds", () => {
   test(
     "compare shows arguments where they differ",
     Effect.gen(function* () {
-      const long = (end: string) =>
-        Snapshot.make("tools", image).pipe(
+      const long = (end: string) => {
+        const definition = Snapshot.make("tools", image).pipe(
           Snapshot.shell(`: ${"x".repeat(200)} ${end} ${"y".repeat(200)}`, { description: "long" }),
-          Snapshot.workdir(`/${end}`, { owner: "root" }),
-          end === "one" ? Snapshot.shell("true") : Snapshot.write("/true", "")
+          Snapshot.workdir(`/${end}`, { owner: "root" })
         )
+        return end === "one" ? Snapshot.shell(definition, "true") : Snapshot.write(definition, "/true", "")
+      }
       yield* Snapshot.build(long("one"))
       yield* Snapshot.build(long("two"))
       const [after = "", before = ""] = yield* ids

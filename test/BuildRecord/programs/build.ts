@@ -36,6 +36,7 @@ const many = Effect.gen(function* () {
   yield* Console.log("done")
 })
 
-Effect.gen(function* () {
-  yield* mode === "hang" ? Snapshot.build(hanging, { onEvent: say }) : many
-}).pipe(Effect.provide(MicrosandboxMemory.layer({ home })), NodeRuntime.runMain)
+Effect.suspend(() => (mode === "hang" ? Effect.asVoid(Snapshot.build(hanging, { onEvent: say })) : many)).pipe(
+  Effect.provide(MicrosandboxMemory.layer({ home })),
+  NodeRuntime.runMain
+)
