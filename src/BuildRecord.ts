@@ -39,6 +39,7 @@ import { BuildId, DurationFromWholeMillis, intBetween, SnapshotName } from "./in
 import { decoder, optionsDecoder } from "./internal/config/validation.ts"
 import { compare as compareInputs } from "./internal/plan/explanation.ts"
 import * as BuildSpans from "./internal/report/buildSpans.ts"
+import * as Lines from "./internal/store/recordLines.ts"
 import * as Records from "./internal/store/records.ts"
 import { LightboxError, NotFound } from "./LightboxError.ts"
 import * as Microsandbox from "./Microsandbox.ts"
@@ -62,7 +63,7 @@ import { formatReason, MissReason } from "./Plan.ts"
  * @category schemas
  * @since 0.1.0
  */
-export const Status = Schema.Literals(["running", "built", "unchanged", "failed", "interrupted", "lost", "unknown"])
+export const Status = Lines.Status
 
 /**
  * The type of {@link Status}.
@@ -78,13 +79,7 @@ export type Status = typeof Status.Type
  * @category schemas
  * @since 0.1.0
  */
-export const Caller = Schema.Struct({
-  /** The script, relative to its working directory. */
-  program: Schema.String,
-  pid: Schema.Int,
-  /** The file and line that declared the snapshot. */
-  declaredAt: Schema.optionalKey(Schema.String)
-})
+export const Caller = Lines.Caller
 
 /**
  * The type of {@link Caller}.
@@ -142,13 +137,7 @@ export type Summary = typeof Summary.Type
  * @category schemas
  * @since 0.1.0
  */
-export const StepInputs = Schema.Struct({
-  /** JSON of the step's arguments. */
-  arguments: Schema.String,
-  environment: Schema.Record(Schema.String, Schema.String),
-  /** Kind, mode, size and digest of copied files by path. Left out if there are more than 200. */
-  files: Schema.optionalKey(Schema.Record(Schema.String, Schema.String))
-})
+export const StepInputs = Lines.StepInputs
 
 /**
  * The type of {@link StepInputs}.
@@ -157,20 +146,6 @@ export const StepInputs = Schema.Struct({
  * @since 0.1.0
  */
 export type StepInputs = typeof StepInputs.Type
-
-const planned = {
-  /** From 1. */
-  index: Schema.Int,
-  description: Schema.String,
-  kind: Schema.optionalKey(Schema.String),
-  /** The file and line that declared it. */
-  declaredAt: Schema.optionalKey(Schema.String),
-  /** Identifies the result. */
-  key: Schema.optionalKey(Schema.String),
-  /** Why there was no stored result when the build began. */
-  reason: Schema.optionalKey(MissReason),
-  inputs: Schema.optionalKey(StepInputs)
-}
 
 /**
  * What became of a step.
@@ -201,7 +176,7 @@ export type Outcome = typeof Outcome.Type
  * @since 0.1.0
  */
 export const Step = Schema.Struct({
-  ...planned,
+  ...Lines.planned,
   outcome: Outcome,
   /** 0 if it did not run. */
   attempts: Schema.Int,
@@ -253,59 +228,19 @@ export type BuildRecord = typeof BuildRecord.Type
 // Lines
 // =============================================================================
 
-const Head = Schema.TaggedStruct("Build", {
-  id: Schema.String,
-  snapshot: Schema.String,
-  image: Schema.String,
-  startedAt: Schema.Finite,
-  caller: Caller,
-  version: Schema.String,
-  parent: Schema.optionalKey(Schema.String)
-})
+const decodeLine = Schema.decodeOption(
+  Schema.fromJsonString(Schema.toCodecJson(Schema.Union([Lines.Line, BuildEvent])))
+)
 
-const End = Schema.TaggedStruct("Ended", {
-  at: Schema.Finite,
-  durationMillis: Schema.Finite,
-  status: Status,
-  stepsRun: Schema.Int,
-  stepsReused: Schema.Int,
-  generation: Schema.optionalKey(Schema.Int),
-  problem: Schema.optionalKey(Schema.String),
-  reason: Schema.optionalKey(Schema.String)
-})
+const decodeHead = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Lines.Head)))
 
-/** A line of a record that is not an event of the build. */
-const Line = Schema.Union([
-  Head,
-  Schema.TaggedStruct("Plan", {
-    imageDigest: Schema.String,
-    key: Schema.String,
-    builderVersion: Schema.String,
-    steps: Schema.Array(Schema.Struct(planned))
-  }),
-  Schema.TaggedStruct("Followed", { buildId: Schema.String }),
-  Schema.TaggedStruct("Omitted", { index: Schema.Int, length: Schema.Int }),
-  End
-])
-
-/** @internal */
-export type Line = typeof Line.Type
-
-const decodeLine = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Schema.Union([Line, BuildEvent]))))
-
-const decodeHead = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Head)))
-
-const decodeEnd = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(End)))
-
-type Head = typeof Head.Type
-
-type End = typeof End.Type
+const decodeEnd = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Lines.End)))
 
 type Fate = "running" | "lost" | "unknown"
 
 const summarize = (
-  { _tag, startedAt, ...head }: Head,
-  end: End | undefined,
+  { _tag, startedAt, ...head }: typeof Lines.Head.Type,
+  end: typeof Lines.End.Type | undefined,
   fate: Fate,
   steps: Pick<Summary, "stepsRun" | "stepsReused">
 ): Summary => {

@@ -105,7 +105,7 @@ export {
   type RecordedStep,
   type SpanAttributes,
   type StepOutcome
-} from "./internal/promise/builds.ts"
+} from "./internal/promise/build/records.ts"
 export {
   type CaptureOptions,
   captureSnapshot,

@@ -3,7 +3,6 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Crypto from "node:crypto"
 import type { BuildRecord, Spans as Otlp, Step, Trace } from "../../BuildRecord.ts"
-import { oneLine } from "./terminalText.ts"
 
 type Attributes = { readonly [name: string]: string | number | boolean }
 
@@ -35,7 +34,7 @@ const defined = (attributes: { readonly [name: string]: string | number | boolea
   Object.fromEntries(Object.entries(attributes).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])))
 
 const nameOf = (step: { readonly index: number; readonly description: string }): string =>
-  `${step.index} ${oneLine(step.description)}`
+  `${step.index} ${step.description.trim().replace(/\s*[\r\n]\s*/g, " ")}`
 
 const layOut = (record: BuildRecord, explain: (reason: NonNullable<Step["reason"]>) => string): Layout => {
   const { events } = record
