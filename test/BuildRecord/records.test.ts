@@ -225,6 +225,16 @@ describe("records", () => {
       assert.notStrictEqual(all[0]?.id, before?.id)
       assert.deepStrictEqual(outcomes(yield* last), ["cached"])
 
+      // What an older and longer record leaves behind the end is not read.
+      const [reused = ""] = (yield* files).filter((path) => path.startsWith("reused"))
+      const path = Path.join(yield* folder, reused)
+      Fs.appendFileSync(
+        path,
+        '{"_tag":"Ended","at":0,"durationMillis":0,"status":"lost","stepsRun":9,"stepsReused":9}\n'
+      )
+      assert.deepInclude((yield* BuildRecord.list())[0], { status: "unchanged", stepsReused: 1 })
+      assert.deepStrictEqual(outcomes(yield* last), ["cached"])
+
       // Under names that are used once, too.
       const scoped = Effect.scoped(Snapshot.buildScoped(tools("echo one")))
       yield* scoped

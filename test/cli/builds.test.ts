@@ -128,7 +128,7 @@ describe("builds", () => {
       const long = (end: string) => {
         const definition = Snapshot.make("tools", image).pipe(
           Snapshot.shell(`: ${"x".repeat(200)} ${end} ${"y".repeat(200)}`, { description: "long" }),
-          Snapshot.workdir(`/${end}`, { owner: "root" })
+          Snapshot.workdir(`/${end}`)
         )
         return end === "one" ? Snapshot.shell(definition, "true") : Snapshot.write(definition, "/true", "")
       }

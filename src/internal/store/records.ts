@@ -74,8 +74,9 @@ const create = (path: string, content: string): void => {
 export const writeEnded = (home: string, id: string, content: string): void => create(pathOf(home, id), content)
 
 /**
- * Writes the record of a build that reused a result over that of the last one. In place, as file systems flush what is
- * truncated or replaced. What an older, longer record leaves behind the end is not read.
+ * Writes the record of a build that reused a result over that of the last one: in place, because file systems flush what
+ * is truncated or replaced. What an older, longer record leaves behind the end is not read. To cut it off could cut the
+ * record that another process writes at the same time.
  */
 export const writeReused = (home: string, build: Reused, content: string): void => {
   const path = reusedPath(home, build)
@@ -87,8 +88,7 @@ export const writeReused = (home: string, build: Reused, content: string): void 
     return create(path, content)
   }
   try {
-    const size = FsSync.writeSync(file, content, 0)
-    if (FsSync.fstatSync(file).size > size) FsSync.ftruncateSync(file, size)
+    FsSync.writeSync(file, content, 0)
   } finally {
     FsSync.closeSync(file)
   }
