@@ -525,7 +525,7 @@ const align = (
   const isLarge = (before.length + 1) * width > maxPairs
   // The length of the longest common sequence of what follows.
   const common = new Uint32Array(isLarge ? 0 : (before.length + 1) * width)
-  for (let i = before.length - 1; i >= 0 && !isLarge; i--) {
+  for (let i = isLarge ? -1 : before.length - 1; i >= 0; i--) {
     for (let j = after.length - 1; j >= 0; j--) {
       common[i * width + j] = isLike(before[i], after[j])
         ? 1 + (common[(i + 1) * width + j + 1] ?? 0)

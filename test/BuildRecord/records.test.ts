@@ -11,6 +11,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
 import * as Path from "node:path"
 import { BuildEvent } from "../../src/BuildEvent.ts"
 import * as BuildRecord from "../../src/BuildRecord.ts"
@@ -329,8 +330,12 @@ describe("recording", () => {
         secrets: { TOKEN: Redacted.make(secret), FILE: { value: Redacted.make("filed-secret"), as: "file" as const } },
         description: `deploy with of two lines and filed-secret`
       }
+      const copied = Fs.mkdtempSync(Path.join(Os.tmpdir(), "r"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => Fs.rmSync(copied, { recursive: true })))
+      Fs.writeFileSync(Path.join(copied, "registry-secret.txt"), "1")
       const definition = (script: string) =>
         Snapshot.make("tools", image).pipe(
+          Snapshot.copy(copied, "/srv/registry-secret"),
           Snapshot.builder({ registry: { username: "me", password: Redacted.make("registry-secret") } }),
           Snapshot.env({ LEAK: "filed-secret", URL: "https://me:registry-secret@example.com" }),
           Snapshot.shell(script, options),
@@ -339,6 +344,7 @@ describe("recording", () => {
       const all = (script: string) =>
         `: registry-secret '${secret.split("\n")[0]}'; printf '%s\\n' "$TOKEN"; echo filed-secret >&2; ${script}`
       yield* Snapshot.build(definition(all("true")))
+      Fs.writeFileSync(Path.join(copied, "registry-secret.txt"), "2")
       // Reasons hold what was and what is.
       yield* Effect.flip(Snapshot.build(definition(all(`echo ${parts[1]}; exit 1`))))
       yield* Effect.exit(

@@ -67,7 +67,7 @@ describe("builds", () => {
       // By the id, its beginning, or the snapshot.
       assert.include((yield* succeeding("builds", "show", first)).stdout, "Status     built, generation 1")
       assert.strictEqual((yield* succeeding("builds", "show", "tools", "-q")).stdout, `${last}\n`)
-      const shared = [...last].findIndex((character, at) => character !== first[at])
+      const shared = last.split("").findIndex((character, at) => character !== first[at])
       const beginning = last.slice(0, shared + 1)
       assert.strictEqual((yield* succeeding("builds", "show", beginning, "-q")).stdout, `${last}\n`)
       const [record] = yield* json(BuildRecord.BuildRecord, "builds", "show", first)

@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Record from "effect/Record"
 import type { BuildEvent } from "../../BuildEvent.ts"
 import type { StepInputs } from "../../BuildRecord.ts"
 import type { LightboxError, Reason } from "../../LightboxError.ts"
@@ -123,6 +124,7 @@ export const make = (options: {
       return quoted === part ? [] : [{ name, value: quoted }]
     })
   ])
+  const hide = (text: string): string => (secrets.length === 0 ? text : Secrets.redact(secrets, text))
   const encode = (line: object): string =>
     `${JSON.stringify(secrets.length === 0 ? line : Secrets.redactAll(secrets, line, ownKeys))}\n`
 
@@ -170,7 +172,7 @@ export const make = (options: {
     return lines.map(encode).join("")
   }
 
-  /** Runs what must not fail the build. A failure is the value. */
+  /** Runs what must not fail the build: a failure is a warning. */
   const attempt = (run: () => void): Effect.Effect<void> => {
     try {
       run()
@@ -245,7 +247,7 @@ export const make = (options: {
       pending.push(plain(event))
       return flushSoon()
     }
-    tail.push(length > tailLength ? { ...event, text: event.text.slice(-tailLength) } : event)
+    tail.push(length > tailLength ? { ...event, text: hide(event.text).slice(-tailLength) } : event)
     if (length > tailLength) omitted += length - tailLength
     tailSize += Math.min(length, tailLength)
     while (tailSize > tailLength) {
@@ -282,7 +284,10 @@ export const make = (options: {
       stepsReused: event._tag === "Finished" ? event.stepsReused : hits,
       ...(generation === undefined ? {} : { generation }),
       ...(event._tag === "Failed" && event.problem !== "interrupted"
-        ? { problem: event.problem.slice(0, maxProblem), ...(reason === undefined ? {} : { reason: reason._tag }) }
+        ? {
+            problem: hide(event.problem).slice(0, maxProblem),
+            ...(reason === undefined ? {} : { reason: reason._tag })
+          }
         : {})
     })
     if (file !== undefined) {
@@ -331,7 +336,7 @@ export const make = (options: {
           return {
             ...step,
             ...(verdict._tag === "Hit" ? {} : { reason: cutReason(verdict.reason) }),
-            ...(unit === undefined ? {} : { inputs: inputsOf(unit) })
+            ...(unit === undefined ? {} : { inputs: inputsOf(unit, hide) })
           }
         })
       })
@@ -360,14 +365,21 @@ export const make = (options: {
 const cutReason = (reason: Extract<PlannedStep["verdict"], { readonly _tag: "Miss" }>["reason"]) =>
   reason._tag === "FilesChanged" ? { ...reason, files: reason.files.slice(0, maxFiles) } : reason
 
-const inputsOf = ({ added, descriptor, listing }: KeyedUnit<unknown, unknown>): StepInputs => {
+/** The names of variables and of files may contain a secret as well. */
+const inputsOf = (
+  { added, descriptor, listing }: KeyedUnit<unknown, unknown>,
+  hide: (name: string) => string
+): StepInputs => {
   const { arguments: rest, environment } = descriptor
   // To describe the files of a large folder takes long.
   const isLarge = (listing?.files.length ?? 0) > maxFiles
-  const files = isLarge || (listing === undefined && added.size === 0) ? undefined : descriptor.files
+  const files =
+    isLarge || (listing === undefined && added.size === 0) ? undefined : Object.entries(descriptor.files ?? {})
   return {
     arguments: rest,
-    environment,
-    ...(files === undefined || Object.keys(files).length > maxFiles ? {} : { files })
+    environment: Record.mapKeys(environment, hide),
+    ...(files === undefined || files.length > maxFiles
+      ? {}
+      : { files: Object.fromEntries(files.map(([path, file]) => [hide(path), file])) })
   }
 }

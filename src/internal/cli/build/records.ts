@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
 import * as BuildRecord from "../../../BuildRecord.ts"
 import type { LightboxError } from "../../../LightboxError.ts"
-import * as Microsandbox from "../../../Microsandbox.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
 import * as Plan from "../../../Plan.ts"
 import { shortPath } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
@@ -96,8 +96,9 @@ const textOf = (value: unknown): string =>
 /** Quotes a value where it differs from another one. */
 const quote = (value: unknown, other: unknown): string => {
   const [text, compared] = [textOf(value), textOf(other)]
-  const same = [...text].findIndex((character, at) => character !== compared[at])
-  const from = text.length <= longestValue ? 0 : Math.max(0, (same < 0 ? text.length : same) - longestValue / 2)
+  let same = 0
+  while (same < text.length && text[same] === compared[same]) same++
+  const from = text.length <= longestValue ? 0 : Math.max(0, same - longestValue / 2)
   const shown = text.slice(from, from + longestValue)
   return `"${from > 0 ? "…" : ""}${shown}${from + longestValue < text.length ? "…" : ""}"`
 }
