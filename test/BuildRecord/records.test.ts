@@ -178,7 +178,9 @@ describe("a record", () => {
       yield* Fiber.join(second)
       const id = other.events.find(({ _tag }) => _tag === "Waiting")?.buildId
       const record = yield* BuildRecord.get(id ?? "")
-      assert.deepInclude(record, { status: "unchanged", stepsRun: 0, followed: [one.events[0]?.buildId ?? ""] })
+      // Either of them moves the name.
+      assert.include(["built", "unchanged"], record.status)
+      assert.deepInclude(record, { stepsRun: 0, followed: [one.events[0]?.buildId ?? ""] })
       assert.deepStrictEqual(
         record.steps.map(({ outcome }) => outcome),
         ["taken", "taken"]
