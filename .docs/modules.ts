@@ -20,7 +20,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "SandboxConfig"
     ]
   },
-  { title: "Builds", names: ["Plan", "BuildEvent", "BuildReporter"] },
+  { title: "Builds", names: ["Plan", "BuildEvent", "BuildRecord", "BuildReporter"] },
   {
     title: "Drivers",
     names: [

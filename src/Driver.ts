@@ -46,6 +46,11 @@ export interface Options<E = never, R = never> {
   readonly memory?: Size | undefined
   /** Remove what dead processes left behind, before the layer is ready and every 30 seconds. Default: `true`. */
   readonly sweep?: boolean | undefined
+  /**
+   * Keep a record of each build in the home: its steps, their output and reasons, without secrets. `lightbox builds`
+   * and the module `BuildRecord` read them. Default: `true`.
+   */
+  readonly records?: boolean | undefined
 }
 
 const decodeOptions = decoder(
@@ -53,7 +58,8 @@ const decodeOptions = decoder(
     home: HostPath,
     budget: Schema.optional(Budget),
     memory: Schema.optional(Mebibytes(1)),
-    sweep: Schema.optional(Schema.Boolean)
+    sweep: Schema.optional(Schema.Boolean),
+    records: Schema.optional(Schema.Boolean)
   }),
   "Driver.layer"
 )
@@ -70,10 +76,11 @@ export const layer = <E, R>({
   ...options
 }: Options<E, R>): Layer.Layer<Services, E | LightboxError, Exclude<Exclude<R, Ownership.Ownership>, Scope.Scope>> =>
   internal.layer(
-    Effect.map(decodeOptions(options), ({ budget, home, memory, sweep }) => ({
+    Effect.map(decodeOptions(options), ({ budget, home, memory, records, sweep }) => ({
       home,
       make,
       admission: { budget, defaultMemory: memory },
-      sweep
+      sweep,
+      records
     }))
   )

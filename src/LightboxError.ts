@@ -39,7 +39,16 @@ export type Outcome = "failed" | "unknown"
  * @category models
  * @since 0.1.0
  */
-export const Resource = Schema.Literals(["sandbox", "snapshot", "generation", "volume", "image", "step", "job"])
+export const Resource = Schema.Literals([
+  "sandbox",
+  "snapshot",
+  "generation",
+  "volume",
+  "image",
+  "step",
+  "job",
+  "build"
+])
 
 /** The base of all reasons. Default: not retryable, without effect. */
 class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failure")({
@@ -54,7 +63,7 @@ class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failu
 // =============================================================================
 
 /**
- * There is no such sandbox, snapshot, generation, volume, image, step or job.
+ * There is no such sandbox, snapshot, generation, volume, image, step or job, or no record of such a build.
  *
  * @category errors
  * @since 0.1.0

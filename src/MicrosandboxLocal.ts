@@ -46,6 +46,11 @@ export interface Options {
    * there is nothing. Default: `true`.
    */
   readonly sweep?: boolean | undefined
+  /**
+   * Keep a record of each build in the home: its steps, their output and reasons, without secrets. `lightbox builds`
+   * and the module `BuildRecord` read them. Default: `true`.
+   */
+  readonly records?: boolean | undefined
 }
 
 /**

@@ -439,6 +439,11 @@ export interface Options {
   readonly budget?: Admission.Budget | undefined
   /** Remove what dead processes left behind, at the start and every 30 seconds. Default: `true`. */
   readonly sweep?: boolean | undefined
+  /**
+   * Keep a record of each build in the home: its steps, their output and reasons, without secrets. `lightbox builds`
+   * and the module `BuildRecord` read them. Default: `true`.
+   */
+  readonly records?: boolean | undefined
   /** Images of the registry, by reference. Default: a plain image for every reference. */
   readonly images?: { readonly [reference: string]: Image } | undefined
   /** Commands of every image, by name or absolute path. They take precedence over built-in programs. */

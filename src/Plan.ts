@@ -171,7 +171,9 @@ export const formatReason = (reason: MissReason): string => {
     case "EnvironmentChanged":
       return `environment changed: ${reason.variables.map(({ name, now, was }) => `${name} (was ${JSON.stringify(was)}, is ${JSON.stringify(now)})`).join(", ")}`
     case "FilesChanged":
-      return `files changed: ${list(reason.files.map(({ path }) => path))}`
+      return reason.files.length === 0
+        ? "files changed"
+        : `files changed: ${list(reason.files.map(({ path }) => path))}`
     case "EarlierChanged":
       return `step ${reason.index} runs`
     case "NotKept":

@@ -1188,6 +1188,9 @@ export interface BuildOptions {
  * contains a secret. Interruption stops the step and removes the builder; results
  * stored so far are kept.
  *
+ * Each build leaves a record of its steps, their output and reasons: see
+ * `BuildRecord`.
+ *
  * **Example** (Building, then rebuilding everything)
  *
  * ```ts

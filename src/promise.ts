@@ -92,6 +92,21 @@ export {
   SandboxFs
 } from "./internal/promise/files.ts"
 export {
+  type BuildComparison,
+  BuildRecord,
+  type BuildSpans,
+  type BuildStatus,
+  type BuildSummary,
+  type BuildTrace,
+  type ComparedStep,
+  getBuild,
+  listBuilds,
+  type ListBuildsOptions,
+  type RecordedStep,
+  type SpanAttributes,
+  type StepOutcome
+} from "./internal/promise/build/records.ts"
+export {
   type CaptureOptions,
   captureSnapshot,
   type Difference,
@@ -1250,6 +1265,8 @@ export interface ConfigureOptions {
   bootTimeoutMs?: number | undefined
   /** Report the progress of pulls and boots on standard error if it is a terminal. Default: `true`. */
   progress?: boolean | undefined
+  /** Keep a record of each build in the home, without secrets, for {@link listBuilds}. Default: `true`. */
+  records?: boolean | undefined
 }
 
 const decodeConfigure = decoder(
@@ -1257,7 +1274,8 @@ const decodeConfigure = decoder(
     home: Schema.optional(HostPath),
     pullPolicy: SandboxConfig.fields.pullPolicy,
     bootTimeoutMs: Schema.optional(Millis),
-    progress: flag
+    progress: flag,
+    records: flag
   }),
   "configure"
 )

@@ -210,12 +210,16 @@ test(
   })
 )
 
-/** What follows a call in a session, up to the next one. */
-const after = (lines: ReadonlyArray<string>, call: string) => {
-  const begin = lines.lastIndexOf(call) + 1
-  const length = lines.slice(begin).findIndex((line) => line.startsWith("$ "))
-  return lines.slice(begin, length < 0 ? undefined : begin + length).join("\n")
-}
+/** What follows each call in a session, up to the next one. */
+const allAfter = (lines: ReadonlyArray<string>, call: string): ReadonlyArray<string> =>
+  lines.flatMap((line, at) => {
+    if (line !== call) return []
+    const length = lines.slice(at + 1).findIndex((line) => line.startsWith("$ "))
+    return [lines.slice(at + 1, length < 0 ? undefined : at + 1 + length).join("\n")]
+  })
+
+/** What follows the last such call. */
+const after = (lines: ReadonlyArray<string>, call: string) => allAfter(lines, call).at(-1) ?? ""
 
 test(
   "what commands print fits into 80 columns, and into 40",
@@ -229,6 +233,9 @@ test(
       "volume ls",
       "ls",
       "history tools",
+      "builds",
+      "builds show tools",
+      "builds compare tools tools",
       "diff web",
       "top",
       "run --help",
@@ -267,6 +274,10 @@ test(
     assert.match(after(wide, "$ images"), /^IMAGE +DIGEST .*\nalpine:3 +[0-9a-f]{12} /)
     assert.match(after(wide, "$ ls"), /^NAME +GENERATION .*\napp +1 .*\nold +1 .*\ntools +1 /)
     assert.match(after(wide, "$ history"), /^GENERATION .*\ntools@1 \(current\) .* from alpine:3\n +say one\n/)
+    const [list = "", show = "", compare = ""] = allAfter(wide, "$ builds")
+    assert.match(list, /^ID +SNAPSHOT +STATUS +STEPS .*\n\S+ +tools +built +2 run +\S+ +\S+/)
+    assert.match(show, /\n {3}1 {2}say one\n {6}ran, \S+\n {6}why: never built\n {6}│ one\n/)
+    assert.match(compare, /\nsame +ran \S+ +ran \S+ +say one\n/)
     assert.match(
       after(wide, "$ diff"),
       /^KIND +SIZE +CHANGES +PATH\n(.*\n)*A +0 +\/etc\/a-file-with-a-name-that-is-too-/
@@ -285,6 +296,9 @@ test(
     assert.match(after(narrow, "$ ps"), /^NAME {6}web\nSTATUS {4}running\nIMAGE {5}alpine:3\n/)
     assert.match(after(narrow, "$ jobs"), /^ID {8}.*\nSANDBOX {3}web\n(.*\n)*COMMAND {3}sleep 1000$/)
     assert.match(after(narrow, "$ history"), /\nSTEP +from alpine:3\n/)
+    const [narrowList = "", narrowShow = ""] = allAfter(narrow, "$ builds")
+    assert.match(narrowList, /^ID +\S+\nSNAPSHOT +tools\nSTATUS +built\n/)
+    assert.match(narrowShow, /\n {6}why: never built\n/)
     assert.match(after(narrow, "$ diff"), /\nPATH +\/etc\/a-file-with-a-name\S*\n +\S+/)
     const broken = yield* shell.screen.broken
     const [from, to] = [all.lastIndexOf("$ ps"), all.lastIndexOf("$ inspect")]

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type { Services } from "../../src/Driver.ts"
+import * as BuildRecord from "../../src/BuildRecord.ts"
 import * as Image from "../../src/Image.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -18,6 +19,10 @@ const definition = Snapshot.make("a", "absent")
 
 /** A call of each operation. Most of them fail, because nothing exists. */
 const calls: { readonly [module: string]: Calls } = {
+  BuildRecord: {
+    get: BuildRecord.get("a-b-c"),
+    list: BuildRecord.list()
+  },
   Image: {
     get: Image.get("a"),
     list: Image.list(),

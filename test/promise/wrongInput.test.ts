@@ -294,7 +294,8 @@ const configure: Wrong<Lightbox.ConfigureOptions> = {
   home: ["", ...notText],
   pullPolicy: ["x", null, 5],
   bootTimeoutMs: millis,
-  progress: notFlag
+  progress: notFlag,
+  records: notFlag
 }
 
 const { detached: _detached, name: _name, overwrite: _overwrite, verbose: _verbose, ...pooled } = launch
@@ -464,6 +465,14 @@ const functions: Functions = {
     row((options) => Lightbox.buildTemporarySnapshot(beside({ name: "n", image }, options)), [], {}, { ...config }),
     row(Lightbox.buildTemporarySnapshot, [{ name: "n", image }], {}, { ...call, rebuild: build.rebuild, pullPolicy })
   ],
+  listBuilds: [
+    row(Lightbox.listBuilds, [], {}, {
+      ...call,
+      snapshot: ["", ...notText],
+      limit: [0, ...notCount]
+    } satisfies Wrong<Lightbox.ListBuildsOptions>)
+  ],
+  getBuild: [row(Lightbox.getBuild, ["a-b-c"], { id: ["", "a", "../a", "A-b-c", ...notText] }, call)],
   listGenerations: [row(Lightbox.listGenerations, ["n"], { name })],
   rollbackSnapshot: [row(Lightbox.rollbackSnapshot, ["n"], { name }, { ...call, to: [0, ...notCount] })],
   saveSnapshot: [

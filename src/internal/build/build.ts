@@ -14,18 +14,21 @@ import * as Struct from "effect/Struct"
 import * as Ownership from "../../Ownership.ts"
 import type { Services } from "../../Driver.ts"
 import * as Launch from "../sandbox/launch.ts"
-import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError, type Reason, Unknown } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { LaunchDefaults } from "../../SandboxConfig.ts"
 import type { Built, BuildOptions, Definition, Snapshot } from "../../Snapshot.ts"
 import * as Events from "./events.ts"
+import * as Recording from "./recording.ts"
 import { generate, roleLabel } from "../ownership/labels.ts"
 import { shorten } from "../report/failureText.ts"
 import { stepsReused, stepsRun } from "../report/metrics.ts"
 import * as Commits from "../store/commits.ts"
 import * as Links from "../store/links.ts"
+import * as Records from "../store/records.ts"
 import * as Names from "../store/names.ts"
+import { describeSteps } from "../plan/explanation.ts"
 import * as Keys from "../plan/keys.ts"
 import * as LookUp from "../plan/lookUp.ts"
 import * as Units from "../plan/units.ts"
@@ -61,7 +64,9 @@ const defaultKeep = 2
 
 export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   definition: Definition<E, R>,
-  input: BuildOptions | undefined
+  input: BuildOptions | undefined,
+  /** The name without the token of a scoped build. */
+  family?: string
 ): Effect.fn.Return<BuiltFields, LightboxError | E, Services | R> {
   const options = yield* decodeOptions(input)
   const driver = yield* Microsandbox.Microsandbox
@@ -81,19 +86,47 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   return yield* Effect.scoped(
     Effect.gen(function* () {
       const holder: Context<E, R>["holder"] = { lock: undefined }
+      const buildId = yield* generate
+      const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
+      const recording = (yield* Records.Recorded)
+        ? Recording.make({
+            id: buildId,
+            parent: yield* Recording.Parent,
+            snapshot: definition.name,
+            family: family ?? definition.name,
+            image: prepared.image,
+            declaredAt: definition.declaredAt,
+            startedAt: start,
+            home: driver.home,
+            store,
+            secrets: [...secrets, ...Secrets.inOptions(definition.options)]
+          })
+        : Recording.none
+      yield* Effect.addFinalizer(() => recording.tidy)
       const events = yield* Events.make({
-        buildId: yield* generate,
+        buildId,
         snapshot: definition.name,
         onEvent: input?.onEvent,
+        recording,
         send: () => holder.lock?.send
       })
-      const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const takes = Takes.make({
         services,
         store,
         build: (other) => Effect.provide(buildOther(other, options, input?.onEvent), services)
       })
-      const context: Context<E, R> = { services, driver, store, definition, options, events, secrets, takes, holder }
+      const context: Context<E, R> = {
+        services,
+        driver,
+        store,
+        definition,
+        options,
+        events,
+        recording,
+        secrets,
+        takes,
+        holder
+      }
       const work = Effect.gen(function* () {
         const attempt = (base: Effect.Effect<Microsandbox.ImageResolution, LightboxError>) =>
           Effect.scoped(produce(context, prepared, base)).pipe(
@@ -114,15 +147,16 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.stepsRun, "lightbox.steps.reused": reused })
         yield* events.emit({ _tag: "Finished", duration, stepsRun: outcome.stepsRun, stepsReused: reused })
         return { ...snapshot, stepsRun: outcome.stepsRun, stepsReused: reused, duration }
-      })
+      }).pipe(Effect.provideService(Recording.Parent, buildId))
       return yield* Effect.onError(work, (cause) =>
-        Effect.flatMap(elapsed, (duration) =>
-          events.emit({
+        Effect.flatMap(elapsed, (duration) => {
+          recording.failing(reasonOf(cause))
+          return events.emit({
             _tag: "Failed",
             duration,
             problem: Secrets.redact(secrets, problemOf(cause))
           })
-        )
+        })
       )
     })
   )
@@ -143,6 +177,11 @@ const problemOf = (cause: Cause.Cause<unknown>): string => {
   return isLightboxError(error) ? error.message : Cause.pretty(cause)
 }
 
+const reasonOf = (cause: Cause.Cause<unknown>): Reason | undefined => {
+  const error = Cause.squash(cause)
+  return isLightboxError(error) ? error.reason : undefined
+}
+
 /** Builds under a unique name, which is removed when the scope closes. */
 export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
   named: (name: string) => Definition<E, R>,
@@ -161,7 +200,7 @@ export const buildScoped = Effect.fn("Snapshot.buildScoped")(function* <E, R>(
       Effect.ignore({ log: "Warn", message: `Could not remove snapshot "${note.name}"` })
     )
   )
-  return yield* build(named(note.name), { ...options, overwrite: true })
+  return yield* build(named(note.name), { ...options, overwrite: true }, name)
 })
 
 const isVanished = (error: unknown): boolean =>
@@ -222,6 +261,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
     Exit.isFailure(exit) && !Exit.hasInterrupts(exit) ? Effect.ignoreCause(builders.leave(undefined)) : Effect.void
   )
   let planned = yield* lookUp
+  yield* recordPlan(context, prepared, planned, from)
   yield* events.emit({ _tag: "Planned", steps: units.length, hits: planned.covered })
   for (const { description, index } of units.slice(0, planned.covered)) {
     yield* events.emit({ _tag: "StepCached", index, description })
@@ -271,6 +311,24 @@ const produce = Effect.fnUntraced(function* <E, R>(
     refused.delete(units[until - 1]?.key ?? planned.key)
     planned = yield* lookUp
   }
+})
+
+/** Records the plan, as `Snapshot.plan` would explain it. */
+const recordPlan = Effect.fnUntraced(function* <E, R>(
+  { definition, driver, recording, store }: Context<E, R>,
+  { image }: Units.Prepared<E, R>,
+  found: LookUp.Planned<E, R>,
+  from: number
+): Effect.fn.Return<void> {
+  if (recording === Recording.none) return
+  const keyed = found.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
+  const planned = { ...found, units: keyed }
+  const record = yield* Effect.cached(Links.recordIfUnderstood(store, definition.name))
+  yield* describeSteps(driver, store, { image, record, planned, keyed }).pipe(
+    Effect.map((steps) => recording.plan({ ...planned, steps })),
+    // The build comes upon the same, and reports it.
+    Effect.ignore
+  )
 })
 
 /** Pulls the image of another definition, and returns its digest. */

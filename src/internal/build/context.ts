@@ -5,6 +5,7 @@ import type { Services } from "../../Driver.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition } from "../../Snapshot.ts"
 import type * as Events from "./events.ts"
+import type { Recording } from "./recording.ts"
 import { SandboxConfig } from "../../SandboxConfig.ts"
 import type * as Ownership from "../../Ownership.ts"
 import { Force, Func, intBetween } from "../config/schemas.ts"
@@ -39,6 +40,7 @@ export interface Context<E, R> {
   readonly definition: Definition<E, R>
   readonly options: typeof Options.Type
   readonly events: Events.Emitter
+  readonly recording: Recording
   readonly secrets: ReadonlyArray<Secrets.SecretValue>
   readonly takes: Takes
   readonly holder: { lock: Ownership.Lock | undefined }

@@ -6,6 +6,7 @@ import type * as Scope from "effect/Scope"
 import { BuildEvent } from "../../BuildEvent.ts"
 import * as Listener from "../report/listener.ts"
 import * as Progress from "../report/progress.ts"
+import type { Recording } from "./recording.ts"
 
 /** An event without the common fields. */
 type Bare<Event> = Event extends BuildEvent ? Omit<Event, "buildId" | "sequence" | "snapshot" | "at"> : never
@@ -25,10 +26,11 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly buildId: string
   readonly snapshot: string
   readonly onEvent: ((event: BuildEvent) => Effect.Effect<void>) | undefined
+  readonly recording: Recording
   /** Sends lines to waiting processes while the build holds its lock. */
   readonly send: () => ((line: string) => void) | undefined
 }): Effect.fn.Return<Emitter, never, Scope.Scope> {
-  const { buildId, onEvent, snapshot, send } = options
+  const { buildId, onEvent, recording, snapshot, send } = options
   const print = yield* Progress.once
   const deliver =
     onEvent === undefined
@@ -36,20 +38,30 @@ export const make = Effect.fnUntraced(function* (options: {
       : yield* Listener.make(onEvent, ({ _tag }: BuildEvent) => _tag === "StepOutput")
   const clock = yield* Effect.clockWith(Effect.succeed)
   let sequence = 0
-  const emit = (bare: Bare<BuildEvent>): void => {
-    const event: BuildEvent = {
-      ...bare,
-      buildId,
-      sequence: sequence++,
-      snapshot,
-      at: DateTime.makeUnsafe(clock.currentTimeMillisUnsafe())
-    }
-    send()?.(encode(event))
+  const emit = (bare: Bare<BuildEvent>): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const event: BuildEvent = {
+        ...bare,
+        buildId,
+        sequence: sequence++,
+        snapshot,
+        at: DateTime.makeUnsafe(clock.currentTimeMillisUnsafe())
+      }
+      return Effect.andThen(
+        recording.take(event),
+        Effect.sync(() => {
+          send()?.(encode(event))
+          deliver(event)
+        })
+      )
+    })
+  const relay = (event: BuildEvent): void => {
+    recording.follow(event.buildId)
     deliver(event)
   }
   return {
-    emit: (bare) => Effect.sync(() => emit(bare)),
-    relay: (line) => Effect.ignore(Effect.map(Schema.decodeEffect(codec)(line), deliver))
+    emit,
+    relay: (line) => Effect.ignore(Effect.map(Schema.decodeEffect(codec)(line), relay))
   }
 })
 

@@ -11,6 +11,7 @@ import type { Services } from "../../Driver.ts"
 import * as Image from "../../Image.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { SandboxStatus } from "../../Microsandbox.ts"
+import * as BuildRecord from "../../BuildRecord.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
@@ -146,6 +147,10 @@ const images: Names = Effect.map(Image.list(), (found) =>
   found.map(({ reference, size }) => ({ text: reference, description: `image, ${bytes(size)}` }))
 )
 
+const builds: Names = Effect.map(BuildRecord.list(), (found) =>
+  found.map(({ id, snapshot, status }) => ({ text: id, description: `build of ${snapshot}, ${status}` }))
+)
+
 const jobsOf = (sandbox: string): Names =>
   Effect.scoped(Effect.flatMap(Sandbox.connect(sandbox), ({ jobs }) => jobs)).pipe(
     Effect.map((found) => found.map(({ argv, id }) => ({ text: id, description: argv.join(" ") })))
@@ -158,6 +163,7 @@ const all = (...names: ReadonlyArray<Names>): Names =>
   )
 
 const kinds = {
+  build: () => builds,
   any: () => all(sandboxes(), snapshots, volumes, images),
   file: () => Effect.succeed([files]),
   image: () => images,
@@ -180,6 +186,9 @@ type Kind = keyof typeof kinds
 /** What the arguments of the commands name. */
 const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   build: ["file"],
+  "builds compare": ["build", "build"],
+  "builds export": ["build"],
+  "builds show": ["build"],
   commit: ["running"],
   cp: ["copied", "copied"],
   diff: ["any", "any"],
@@ -226,7 +235,12 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   wait: ["running"]
 }
 
-const flagValues: { readonly [flag: string]: Kind } = { image: "image", "env-file": "file", mount: "file" }
+const flagValues: { readonly [flag: string]: Kind } = {
+  image: "image",
+  "env-file": "file",
+  mount: "file",
+  output: "file"
+}
 
 const kindOf = ({ level, operands: before, path }: Place): Kind | undefined => {
   const at = level.arguments[before.length] === undefined ? level.arguments.length - 1 : before.length

@@ -1,10 +1,12 @@
 /** The shapes of what commands print with `--json`. */
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
+import * as BuildRecord from "../../BuildRecord.ts"
 import * as Job from "../../Job.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
 import * as Snapshot from "../../Snapshot.ts"
+
 export const Snapshots = Schema.Array(Snapshot.Snapshot)
 
 /** The last lines of a build, after those of its events. */
@@ -16,6 +18,8 @@ export const Built = Schema.TaggedStruct("Built", {
 })
 
 export const Plans = Schema.Array(Plan)
+
+export const Builds = Schema.Array(BuildRecord.Summary)
 
 export const Generations = Schema.Array(Snapshot.Generation)
 

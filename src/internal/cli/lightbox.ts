@@ -20,6 +20,7 @@ import * as Logger from "effect/Logger"
 import { version } from "../config/version.ts"
 import { isCode } from "../host/socket.ts"
 import { build, plan } from "./build/builds.ts"
+import { builds } from "./build/records.ts"
 import * as Completion from "./completion.ts"
 import { cp } from "./copy.ts"
 import { Home, Host, Json, Outputs, Quiet } from "./environment.ts"
@@ -45,7 +46,7 @@ export const lightbox = Command.make("lightbox").pipe(
   Command.withDescription("Bake microVM snapshots and run sandboxes from them"),
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
-    { group: "SNAPSHOTS", commands: [build, plan, ls, history, diff, tag, rollback, prune, save, load] },
+    { group: "SNAPSHOTS", commands: [build, plan, builds, ls, history, diff, tag, rollback, prune, save, load] },
     {
       group: "SANDBOXES",
       commands: [runCommand, up, ps, inspect, start, stop, restart, kill, wait, commit, fork, rm, sweep]

@@ -82,6 +82,9 @@ export const SnapshotReference = pattern(
   'the name of a snapshot, or a generation such as "app@3"'
 )
 
+/** The id of a build, which names the file of its record. */
+export const BuildId = pattern(/^[0-9a-z]{1,32}(-[0-9a-z]{1,32}){2}$/, "the id of a build")
+
 /** The id of a job, which names its folder in the guest. */
 export const JobId = pattern(
   /^[a-z0-9][a-z0-9_-]{0,63}$/,

@@ -49,27 +49,46 @@ export const searched = (secrets: ReadonlyArray<SecretValue>): ReadonlyArray<Sec
     )
   })
 
+/** Lists all redacted values in options, such as the password of a registry. */
+export const inOptions = (options: unknown): ReadonlyArray<SecretValue> => {
+  if (Redacted.isRedacted(options)) {
+    const value = Redacted.value(options)
+    return Predicate.isString(value) && value !== "" ? [{ name: "an option", value }] : []
+  }
+  if (Array.isArray(options)) return options.flatMap(inOptions)
+  return Predicate.isObject(options) ? Object.values(options).flatMap(inOptions) : []
+}
+
 const valuesOf = (secrets: ReadonlyArray<SecretValue>) => secrets.map(({ value }) => value)
 
 /** Redacts secrets in a text. */
 export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string =>
   FailureText.redact(valuesOf(secrets), text)
 
-const reasons = Schema.toCodecJson(Reason)
-
-/** Redacts secrets in all that a reason says, its cause included. */
-export const redactReason = (secrets: ReadonlyArray<SecretValue>, reason: Reason): Reason => {
-  if (secrets.length === 0) return reason
+/** Redacts secrets in all texts of a plain value, except under some keys. */
+export const redactAll = (
+  secrets: ReadonlyArray<SecretValue>,
+  value: unknown,
+  except: ReadonlySet<string> = new Set(["_tag"])
+): unknown => {
   const hide = (u: unknown): unknown =>
     Predicate.isString(u)
       ? redact(secrets, u)
       : Array.isArray(u)
         ? u.map(hide)
         : Predicate.isObject(u)
-          ? Object.fromEntries(Object.entries(u).map(([key, value]) => [key, key === "_tag" ? value : hide(value)]))
+          ? Object.fromEntries(Object.entries(u).map(([key, value]) => [key, except.has(key) ? value : hide(value)]))
           : u
+  return hide(value)
+}
+
+const reasons = Schema.toCodecJson(Reason)
+
+/** Redacts secrets in all that a reason says, its cause included. */
+export const redactReason = (secrets: ReadonlyArray<SecretValue>, reason: Reason): Reason => {
+  if (secrets.length === 0) return reason
   return Option.getOrElse(
-    Schema.decodeUnknownOption(reasons)(hide(Schema.encodeSync(reasons)(reason))),
+    Schema.decodeUnknownOption(reasons)(redactAll(secrets, Schema.encodeSync(reasons)(reason))),
     () => new Unknown({ problem: redact(secrets, reason.message) })
   )
 }

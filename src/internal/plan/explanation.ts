@@ -25,6 +25,34 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
   const { defaults, definition, image, units } = prepared
   // With the names of all copied files, it may be large.
   const record = yield* Effect.cached(recordIfUnderstood(store, definition.name))
+  return new Plan({
+    snapshot: definition.name,
+    image,
+    ...(planned === undefined ? {} : { imageDigest: planned.imageDigest }),
+    key: planned?.key ?? "",
+    isCached: planned !== undefined && planned.covered === units.length && planned.results.has(planned.key),
+    changesDefaults: yield* changesDefaults(driver, definition.name, record, defaults),
+    steps: yield* describeSteps(driver, store, { image, record, planned, keyed }),
+    copies: yield* store.copies
+  })
+})
+
+/** Says of each step whether its result exists, or else why not. */
+export const describeSteps = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  {
+    image,
+    keyed,
+    planned,
+    record
+  }: {
+    readonly image: string
+    readonly record: Effect.Effect<NameRecord, LightboxError>
+    readonly planned: Planned<unknown, unknown> | undefined
+    readonly keyed: ReadonlyArray<KeyedUnit<unknown, unknown>>
+  }
+): Effect.fn.Return<ReadonlyArray<PlannedStep>, LightboxError> {
   const steps: Array<PlannedStep> = []
   let firstMiss: number | undefined
   for (const [position, unit] of keyed.entries()) {
@@ -49,16 +77,7 @@ export const describePlan = Effect.fnUntraced(function* <E, R>(
       verdict
     })
   }
-  return new Plan({
-    snapshot: definition.name,
-    image,
-    ...(planned === undefined ? {} : { imageDigest: planned.imageDigest }),
-    key: planned?.key ?? "",
-    isCached: planned !== undefined && planned.covered === units.length && planned.results.has(planned.key),
-    changesDefaults: yield* changesDefaults(driver, definition.name, record, defaults),
-    steps,
-    copies: yield* store.copies
-  })
+  return steps
 })
 
 const changesDefaults = Effect.fnUntraced(function* (
@@ -106,7 +125,8 @@ const missReason = Effect.fnUntraced(function* (
   )
 })
 
-const compare = (was: Descriptor, now: Descriptor): MissReason | undefined => {
+/** The first difference between the inputs of a step. */
+export const compare = (was: Descriptor, now: Descriptor): MissReason | undefined => {
   if (was.kind !== now.kind || was.arguments !== now.arguments) {
     return { _tag: "ArgumentsChanged", was: `${was.kind} ${was.arguments}`, now: `${now.kind} ${now.arguments}` }
   }

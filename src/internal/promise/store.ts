@@ -152,7 +152,8 @@ export class SnapshotPlan {
   }
 }
 
-const reasonOf = (reason: Plans.MissReason): MissReason =>
+/** @internal */
+export const reasonOf = (reason: Plans.MissReason): MissReason =>
   reason._tag === "Evicted" ? { _tag: "Evicted", at: DateTime.toDateUtc(reason.at) } : reason
 
 /**

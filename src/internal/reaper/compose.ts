@@ -11,6 +11,7 @@ import { Microsandbox } from "../../Microsandbox.ts"
 import { Ownership } from "../../Ownership.ts"
 import * as Budgets from "../driver/admission.ts"
 import * as Owner from "../ownership/owner.ts"
+import { Recorded } from "../store/records.ts"
 import { sweepAtStart, sweepForever } from "./sweep.ts"
 
 /** Checked options of a driver's layer. */
@@ -21,6 +22,8 @@ export interface Blueprint<E, R> {
   readonly sweep: boolean | undefined
   /** Whose records count, if not this process's on this machine. */
   readonly ownership?: ((local: Ownership["Service"]) => Ownership["Service"]) | undefined
+  /** Keep records of builds. Default: `true`. */
+  readonly records?: boolean | undefined
 }
 
 export const compose = Effect.fnUntraced(function* <E, R>({
@@ -28,6 +31,7 @@ export const compose = Effect.fnUntraced(function* <E, R>({
   home,
   make,
   ownership: outward = identity,
+  records,
   sweep
 }: Blueprint<E, R>): Effect.fn.Return<
   Context.Context<Services>,
@@ -43,7 +47,8 @@ export const compose = Effect.fnUntraced(function* <E, R>({
   }
   return Context.make(Microsandbox, driver).pipe(
     Context.add(Ownership, outward(ownership)),
-    Context.add(Admission, budget)
+    Context.add(Admission, budget),
+    Context.add(Recorded, records !== false)
   )
 })
 

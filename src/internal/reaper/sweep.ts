@@ -19,6 +19,7 @@ import * as Commits from "../store/commits.ts"
 import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
+import * as Records from "../store/records.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
 import * as VolumeFolder from "../driver/volumeFolder.ts"
 import { readFolder } from "../driver/snapshotLinks.ts"
@@ -387,7 +388,10 @@ export const sweep = Effect.fnUntraced(function* (
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
     yield* attempt("disks", sweepDisks(sweep))
     yield* attempt("snapshots", sweepDamaged(sweep))
-    if (!options.dryRun) yield* Effect.ignore(Effect.tryPromise(() => ListingCache.evict(driver.home)))
+    if (!options.dryRun) {
+      yield* Effect.ignore(Effect.tryPromise(() => ListingCache.evict(driver.home)))
+      yield* Records.prune(driver.home)
+    }
     const locks = Effect.map(Lock.collect(locksFolder(driver.home), options), (files) => {
       for (const name of files) {
         const verdict = options.dryRun ? "removable" : "removed"

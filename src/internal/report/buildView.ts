@@ -50,7 +50,8 @@ export const show = (
   return [`${style(format, sign)} ${mark === "output" ? style(format, shown) : shown}${end}`]
 }
 
-const elapsed = (millis: number): string => {
+/** Formats a time as a person would say it. */
+export const elapsed = (millis: number): string => {
   const unit = millis < 1000 ? 1 : millis < 60_000 ? 100 : 1000
   return Duration.format(Duration.millis(Math.floor(Math.max(0, millis) / unit) * unit))
 }

@@ -126,6 +126,11 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
     promise: "sandbox.jobs() lists the jobs of a sandbox",
     cli: "`lightbox jobs SANDBOX` lists them"
   },
+  build: {
+    effect: "BuildRecord.list() shows the builds that are recorded",
+    promise: "listBuilds() shows the builds that are recorded",
+    cli: "`lightbox builds` lists those that are recorded"
+  },
   generation: {
     effect: "Snapshot.generations(name) shows the generations that are kept",
     promise: undefined,

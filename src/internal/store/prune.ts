@@ -13,6 +13,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type { PruneOptions } from "../../Snapshot.ts"
 import * as Generations from "./generations.ts"
 import * as Links from "./links.ts"
+import * as Records from "./records.ts"
 import { Bytes, DurationInput, intBetween } from "../config/schemas.ts"
 import { artifactName, definitionLabel, keyLabel, type Store } from "./store.ts"
 import { optionsDecoder } from "../config/validation.ts"
@@ -132,7 +133,10 @@ export const prune = (
           verdicts.push({ resource: "snapshot", name, verdict, reason: "it is damaged, and no name points to it" })
       }
       if (isFull) yield* write
-      if (!dryRun) yield* forgetOld(store, snapshots, now)
+      if (!dryRun) {
+        yield* forgetOld(store, snapshots, now)
+        yield* Records.prune(driver.home)
+      }
       return Cleanup.Report.of(
         verdicts.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
         { dryRun }

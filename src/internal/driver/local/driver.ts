@@ -39,7 +39,8 @@ const LayerOptions = Schema.Struct({
   ...layerOptions,
   pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
   bootTimeout: Schema.optional(DurationInput),
-  budget: Schema.optional(Admission.Budget)
+  budget: Schema.optional(Admission.Budget),
+  records: Schema.optional(Schema.Boolean)
 })
 
 const decodeLayerOptions = decoder(LayerOptions, "MicrosandboxLocal.layer")
@@ -56,7 +57,8 @@ export const make = Effect.fnUntraced(function* (
     home,
     make: makeDriver(home, options),
     admission: { budget: options.budget, defaultMemory: options.memory, leastDisk },
-    sweep: options.sweep
+    sweep: options.sweep,
+    records: options.records
   }
 })
 

@@ -40,6 +40,7 @@ const decodeOptions = decoder(
     pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
     budget: Schema.optional(Admission.Budget),
     sweep: Schema.optional(Schema.Boolean),
+    records: Schema.optional(Schema.Boolean),
     images: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
     commands: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
     faults: Schema.optional(Schema.Array(Schema.Unknown))
@@ -115,7 +116,7 @@ export const make = Effect.fnUntraced(function* (
     const stored = image.isCached === true ? registry.find(reference) : undefined
     if (stored !== undefined) state.cache.put(stored)
   }
-  const { budget, cpus, memory, pullPolicy, sweep } = options
+  const { budget, cpus, memory, pullPolicy, records, sweep } = options
   const layer = {}
   const makeDriver = Effect.gen(function* () {
     const ownership = yield* Ownership.Ownership
@@ -132,7 +133,8 @@ export const make = Effect.fnUntraced(function* (
         defaultMemory: memory,
         availableMemory: () => Number.POSITIVE_INFINITY
       },
-      sweep
+      sweep,
+      records
     },
     control: controlOf(calls, state, registry)
   }
