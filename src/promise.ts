@@ -649,6 +649,13 @@ export type LightboxErrorReason = {
       readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "NotCached"
     }
   | {
+      readonly _tag: "TransferFailed"
+      readonly reference: string
+      readonly problem: string
+      /** Why, if known. */
+      readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "Refused" | "NotASnapshot"
+    }
+  | {
       readonly _tag: "BootFailed"
       readonly name: string
       readonly problem: string

@@ -236,6 +236,15 @@ export const make = (options: {
       })
       return yield* getSnapshot(name)
     }),
+    importSnapshot: Effect.fnUntraced(function* (from, name) {
+      const method = "Microsandbox.importSnapshot"
+      yield* requireEntryName(method, name)
+      if (isTaken(name)) return yield* taken(name)
+      yield* onHost(method, from, () => Fs.renameSync(from, at(name)))
+      return yield* Effect.tapError(getSnapshot(name), () =>
+        Effect.sync(() => Fs.rmSync(at(name), { recursive: true, force: true }))
+      )
+    }),
     renameSnapshot: Effect.fnUntraced(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"
       yield* requireEntryName(method, name)
