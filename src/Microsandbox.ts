@@ -625,10 +625,13 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     readonly listImages: () => Effect.Effect<ReadonlyArray<ImageInfo>, LightboxError>
     readonly getImage: (reference: string) => Effect.Effect<ImageDetail, LightboxError>
-    /** Looks up which image a sandbox would boot from, without pulling. With `"always"`, asks the registry. */
+    /**
+     * Looks up which image a sandbox would boot from, without pulling. With `"always"`, asks the registry; with
+     * `askIfMissing`, also for an image that is not cached, unless the policy is `"never"`.
+     */
     readonly resolveImage: (
       reference: string,
-      options?: Pick<SandboxConfig, "pullPolicy" | "registry">
+      options?: Pick<SandboxConfig, "pullPolicy" | "registry"> & { readonly askIfMissing?: boolean | undefined }
     ) => Effect.Effect<ImageResolution, LightboxError>
     readonly removeImage: (
       reference: string,

@@ -1502,7 +1502,8 @@ export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> 
  * With the pull policy `"always"`, of the definition or the options, it asks the
  * registry for the base image. It then fails with `ImageUnavailable` if the
  * registry cannot be reached; a build then leaves the pull to the runtime. With other
- * policies, it needs no network.
+ * policies, it needs no network, and asks only for an image that is not cached and that
+ * the name was built from before.
  *
  * **Example** (Checking whether the base image has moved)
  *
