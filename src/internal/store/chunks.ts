@@ -117,8 +117,8 @@ const compress = (bytes: Uint8Array): Buffer =>
   Zlib.zstdCompressSync(bytes, {
     params: { [Zlib.constants.ZSTD_c_compressionLevel]: 3 },
     pledgedSrcSize: bytes.length,
-    // Everything at once, where it fits.
-    chunkSize: 2 * chunkBytes
+    // A chunk at once, even if it cannot be compressed.
+    chunkSize: chunkBytes + 1024
   })
 
 /** Reads exactly the bytes of a buffer. What is after the end of the file reads as zeros. */
@@ -202,29 +202,34 @@ export async function* packsOf(paths: ReadonlyArray<string>, chunks: ReadonlyArr
     const sizes: Array<number> = []
     for (const handle of handles) sizes.push((await handle.stat()).size)
     const buffer = Buffer.alloc(chunkBytes)
-    let parts: Array<Buffer> = []
-    let contained: Array<Pack["chunks"][number]> = []
-    let offset = 0
-    let length = 0
+    const start = () => ({
+      bytes: Buffer.alloc(maxPackBytes),
+      chunks: new Array<Pack["chunks"][number]>(),
+      size: 0,
+      length: 0
+    })
+    const end = ({ bytes, chunks, length, size }: ReturnType<typeof start>): Pack => ({
+      bytes: bytes.subarray(0, size),
+      chunks,
+      length
+    })
+    let pack = start()
     for (const chunk of chunks) {
       const handle = handles[chunk.file]
       if (handle === undefined) continue
       const bytes = await readChunk(handle, buffer, chunk, sizes[chunk.file] ?? 0)
       if (digestOf(bytes) !== chunk.digest) throw new Error("it changed while it was read")
       const compressed = compress(bytes)
-      parts.push(compressed)
-      contained.push({ digest: chunk.digest, offset, size: compressed.length })
-      offset += compressed.length
-      length += bytes.length
-      if (offset >= packBytes) {
-        yield { bytes: Buffer.concat(parts), chunks: contained, length }
-        parts = []
-        contained = []
-        offset = 0
-        length = 0
+      compressed.copy(pack.bytes, pack.size)
+      pack.chunks.push({ digest: chunk.digest, offset: pack.size, size: compressed.length })
+      pack.size += compressed.length
+      pack.length += bytes.length
+      if (pack.size >= packBytes) {
+        yield end(pack)
+        pack = start()
       }
     }
-    if (parts.length > 0) yield { bytes: Buffer.concat(parts), chunks: contained, length }
+    if (pack.size > 0) yield end(pack)
   } finally {
     for (const handle of handles) await handle.close()
   }

@@ -211,6 +211,8 @@ export const push = (
           .filter(([pack, bytes]) => 2 * bytes >= (known.packs[pack]?.size ?? Infinity))
           .toSorted(([, a], [, b]) => b - a)
           .slice(0, maxReusedPacks)
+          // What is pushed twice has the same manifest.
+          .toSorted(([a], [b]) => a - b)
         const kept = yield* Effect.filter(
           worthwhile.flatMap(([pack]) => {
             const descriptor = known.packs[pack]
