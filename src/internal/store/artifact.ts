@@ -162,7 +162,7 @@ export const fetchIndex = Effect.fnUntraced(function* (
   const bytes = yield* fetchBlob(session, manifest.layers[0], Chunks.maxIndexBytes, fail)
   return yield* Effect.try({
     try: () => Chunks.decodeIndex(bytes, { files: config.files, packs }),
-    catch: (cause) => fail(cause instanceof RangeError ? "its index is too large" : problemOf(cause))
+    catch: (cause) => fail(problemOf(cause))
   })
 })
 

@@ -77,9 +77,17 @@ export interface Bounds {
   readonly packs: ReadonlyArray<{ readonly size: number }>
 }
 
+const inflate = (compressed: Uint8Array): Buffer => {
+  try {
+    return Zlib.zstdDecompressSync(compressed, { maxOutputLength: maxIndexBytes })
+  } catch (cause) {
+    throw new Error("its index cannot be read", { cause })
+  }
+}
+
 /** Decodes an index. Throws if it is not one, or does not fit. */
 export const decodeIndex = (compressed: Uint8Array, { files, packs }: Bounds): ReadonlyArray<Chunk & Place> => {
-  const bytes = Zlib.zstdDecompressSync(compressed, { maxOutputLength: maxIndexBytes })
+  const bytes = inflate(compressed)
   const count = bytes.length < headBytes ? -1 : bytes.readUInt32LE(magic.length)
   if (!bytes.subarray(0, magic.length).equals(magic) || bytes.length !== headBytes + count * recordBytes) {
     throw new Error("its index cannot be read")
@@ -238,8 +246,13 @@ export async function* packsOf(paths: ReadonlyArray<string>, chunks: ReadonlyArr
 /** Unpacks a chunk, and checks its digest. Throws if it does not match. */
 export const unpack = (compressed: Uint8Array, chunk: Chunk, size: number): Buffer => {
   const length = lengthOf(chunk, size)
-  const bytes = Zlib.zstdDecompressSync(compressed, { maxOutputLength: length, chunkSize: chunkBytes })
-  if (bytes.length !== length || digestOf(bytes) !== chunk.digest) {
+  let bytes: Buffer | undefined
+  try {
+    bytes = Zlib.zstdDecompressSync(compressed, { maxOutputLength: length, chunkSize: chunkBytes })
+  } catch {
+    // Not what was compressed, or more.
+  }
+  if (bytes?.length !== length || digestOf(bytes) !== chunk.digest) {
     throw new Error(`the content of chunk ${chunk.number} does not match its digest`)
   }
   return bytes
