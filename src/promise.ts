@@ -219,6 +219,11 @@ export {
   type PruneSnapshotsOptions,
   pruneVolumes,
   type PruneVolumesOptions,
+  type PullOptions,
+  pullSnapshot,
+  type PushedSnapshot,
+  type PushOptions,
+  pushSnapshot,
   removeImage,
   rollbackSnapshot,
   saveImages,
@@ -226,7 +231,8 @@ export {
   saveSnapshot,
   SnapshotPlan,
   sweep,
-  TemporarySnapshot
+  TemporarySnapshot,
+  type TransferProgress
 } from "./internal/promise/store.ts"
 export { Snapshot, SnapshotBuilder, type TagOptions } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"

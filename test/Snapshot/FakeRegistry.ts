@@ -18,7 +18,7 @@ export interface Asked {
 
 export interface FakeRegistry {
   /** Host and port. */
-  readonly host: string
+  host: string
   readonly blobs: Map<string, Buffer>
   /** By repository and tag, and by repository and digest. */
   readonly manifests: Map<string, Buffer>
@@ -91,13 +91,13 @@ export const start = (): Promise<FakeRegistry & { readonly stop: () => void }> =
         () => response.destroy()
       )
     })
-    const registry = {
+    const registry: FakeRegistry & { readonly stop: () => void } = {
       host: "",
-      blobs: new Map<string, Buffer>(),
-      manifests: new Map<string, Buffer>(),
-      asked: new Array<Asked>(),
+      blobs: new Map(),
+      manifests: new Map(),
+      asked: [],
       hasRanges: true,
-      intercept: (): boolean => false,
+      intercept: () => false,
       stop: () => {
         server.closeAllConnections()
         server.close()

@@ -18,6 +18,7 @@ const commands = [
   ["prune"],
   ["save"],
   ["load"],
+  ["push"],
   ["run"],
   ["up"],
   ["ps"],
