@@ -102,7 +102,10 @@ export const open = Effect.fnUntraced(function* (options: {
 }): Effect.fn.Return<Session, Problem, Scope.Scope> {
   const { actions, allowPlain, home, reference, registry = {} } = options
   const { host, repository, version } = splitReference(reference)
-  const found = yield* Effect.mapError(Login.find(home, host, registry), (problem): Problem => ({ problem }))
+  const found = yield* Effect.mapError(Login.find(home, host, registry), (problem): Problem => ({
+    kind: "Refused",
+    problem
+  }))
   const send = yield* connections
   const baseOf = (isPlain: boolean) =>
     `${isPlain ? "http" : "https"}://${host === "docker.io" ? "registry-1.docker.io" : host}`

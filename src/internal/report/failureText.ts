@@ -172,7 +172,7 @@ const notTransferred = (kind: Extract<Reason, { _tag: "TransferFailed" }>["kind"
     case "Unreachable":
       return "Check the name of the registry and the network, and try again: it continues where it stopped"
     case "Refused":
-      return "Check that the registry accepts OCI artifacts, and that the tag may be changed"
+      return "Check the login, that the registry accepts OCI artifacts, and that the tag may be changed"
     case "NotASnapshot":
       return way === "cli" ? "Without --snapshot, `lightbox pull` pulls images" : "Launch from images by `image`"
     case undefined:

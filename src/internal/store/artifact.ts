@@ -2,7 +2,10 @@
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { LightboxError, SnapshotDamaged, TransferFailed } from "../../LightboxError.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { SnapshotName } from "../config/schemas.ts"
+import { forMethod } from "../config/validation.ts"
+import { checkHostPaths } from "../driver/createChecks.ts"
 import * as Client from "../registry/client.ts"
 import * as Chunks from "./chunks.ts"
 import { Generation, NameRecord } from "./store.ts"
@@ -88,6 +91,13 @@ export const failing =
 
 export const damaged = (method: string, reference: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new SnapshotDamaged({ name: reference, problem }) })
+
+/** Refuses certificates that do not exist. */
+export const checkRegistry = (
+  method: string,
+  registry: SandboxConfig["registry"]
+): Effect.Effect<void, LightboxError> =>
+  Effect.mapError(checkHostPaths({ registry }), forMethod(method, "Microsandbox.createSandbox"))
 
 /** A snapshot in a registry. */
 export interface Fetched {

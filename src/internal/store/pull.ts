@@ -77,6 +77,7 @@ export const pull = (
         registry,
         trusted = true
       } = yield* decodePull({ name: givenName, reference: givenReference }, input)
+      yield* Artifact.checkRegistry(method, registry)
       // Before anything is transferred.
       yield* overwrite ? Names.requireOurs(driver, method, name) : Names.requireFree(driver, method, name)
       const { home } = driver

@@ -165,6 +165,7 @@ export const push = (
       if (reference.includes("@")) {
         return yield* invalid(method, "reference", "expected a tag: the digest is that of what is pushed")
       }
+      yield* Artifact.checkRegistry(method, registry)
       const { found, info, name: named } = yield* Names.find(driver, store, method, name)
       // A prune must not remove it meanwhile.
       yield* noteForScope(store.ownership, "use", info.name)
