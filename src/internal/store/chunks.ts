@@ -202,6 +202,19 @@ export interface Pack {
   readonly length: number
 }
 
+/** Groups chunks that follow each other in a file, to read them at once. */
+const runsOf = (chunks: ReadonlyArray<Chunk>): ReadonlyArray<readonly [Chunk, ...ReadonlyArray<Chunk>]> => {
+  const runs: Array<[Chunk, ...Array<Chunk>]> = []
+  for (const chunk of chunks) {
+    const run = runs.at(-1)
+    const last = run?.at(-1)
+    const follows = last !== undefined && last.file === chunk.file && last.number + 1 === chunk.number
+    if (run !== undefined && follows && run.length * chunkBytes < readBytes) run.push(chunk)
+    else runs.push([chunk])
+  }
+  return runs
+}
+
 /** Packs chunks of files, in their order: the same chunks make the same packs. */
 export async function* packsOf(paths: ReadonlyArray<string>, chunks: ReadonlyArray<Chunk>): AsyncGenerator<Pack> {
   const handles: Array<Fs.FileHandle> = []
@@ -209,9 +222,9 @@ export async function* packsOf(paths: ReadonlyArray<string>, chunks: ReadonlyArr
     for (const path of paths) handles.push(await Fs.open(path))
     const sizes: Array<number> = []
     for (const handle of handles) sizes.push((await handle.stat()).size)
-    const buffer = Buffer.alloc(chunkBytes)
+    const buffer = Buffer.alloc(readBytes)
     const start = () => ({
-      bytes: Buffer.alloc(maxPackBytes),
+      bytes: Buffer.allocUnsafeSlow(maxPackBytes),
       chunks: new Array<Pack["chunks"][number]>(),
       size: 0,
       length: 0
@@ -222,19 +235,27 @@ export async function* packsOf(paths: ReadonlyArray<string>, chunks: ReadonlyArr
       length
     })
     let pack = start()
-    for (const chunk of chunks) {
-      const handle = handles[chunk.file]
+    for (const run of runsOf(chunks)) {
+      const [first] = run
+      const handle = handles[first.file]
       if (handle === undefined) continue
-      const bytes = await readChunk(handle, buffer, chunk, sizes[chunk.file] ?? 0)
-      if (digestOf(bytes) !== chunk.digest) throw new Error("it changed while it was read")
-      const compressed = compress(bytes)
-      compressed.copy(pack.bytes, pack.size)
-      pack.chunks.push({ digest: chunk.digest, offset: pack.size, size: compressed.length })
-      pack.size += compressed.length
-      pack.length += bytes.length
-      if (pack.size >= packBytes) {
-        yield end(pack)
-        pack = start()
+      const bytes = buffer.subarray(
+        0,
+        (run.length - 1) * chunkBytes + lengthOf(run.at(-1) ?? first, sizes[first.file] ?? 0)
+      )
+      await readAt(handle, bytes, first.number * chunkBytes)
+      for (const [index, { digest }] of run.entries()) {
+        const chunk = bytes.subarray(index * chunkBytes, (index + 1) * chunkBytes)
+        if (digestOf(chunk) !== digest) throw new Error("it changed while it was read")
+        const compressed = compress(chunk)
+        compressed.copy(pack.bytes, pack.size)
+        pack.chunks.push({ digest, offset: pack.size, size: compressed.length })
+        pack.size += compressed.length
+        pack.length += chunk.length
+        if (pack.size >= packBytes) {
+          yield end(pack)
+          pack = start()
+        }
       }
     }
     if (pack.size > 0) yield end(pack)
