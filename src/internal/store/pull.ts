@@ -244,7 +244,10 @@ const canContinue = (exit: Exit.Failure<unknown, Artifact.Problem | LightboxErro
 /** Prepares a folder. Returns `true` if it has what was received of the same snapshot before. */
 const prepare = async (folder: string, digest: string): Promise<boolean> => {
   const mark = Path.join(folder, "digest")
-  if ((await unlessMissing(Fs.readFile(mark, "utf8"))) === digest) return true
+  if ((await unlessMissing(Fs.readFile(mark, "utf8"))) === digest) {
+    // The files may have been moved into the store, and removed with a result that did not get its name.
+    return (await Fs.mkdir(filesIn(folder), { recursive: true })) === undefined
+  }
   await Fs.rm(folder, { recursive: true, force: true })
   await makeFolder(filesIn(folder))
   await Fs.writeFile(mark, digest)
