@@ -78,18 +78,18 @@ const answer = (registry: FakeRegistry, request: Asked, body: Buffer, response: 
 /** Starts a registry, which does not keep the process alive. */
 export const start = (): Promise<FakeRegistry & { readonly stop: () => void }> =>
   new Promise((resolve) => {
-    const server = Http.createServer((request, response) => {
+    const server = Http.createServer(async (request, response) => {
       const { authorization, range } = request.headers
       const { method = "", url = "" } = request
       const asked: Asked = { method, path: url.replace(/^\/v2\//, ""), authorization, range, received: 0, sent: 0 }
       registry.asked.push(asked)
-      read(request).then(
-        (body) => {
-          asked.received = body.length
-          if (!registry.intercept(asked, response)) answer(registry, asked, body, response)
-        },
-        () => response.destroy()
-      )
+      try {
+        const body = await read(request)
+        asked.received = body.length
+        if (!registry.intercept(asked, response)) answer(registry, asked, body, response)
+      } catch {
+        response.destroy()
+      }
     })
     const registry: FakeRegistry & { readonly stop: () => void } = {
       host: "",

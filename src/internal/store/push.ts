@@ -54,10 +54,14 @@ export const progressOf = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Progress, never, Scope.Scope> {
   const tell = onProgress === undefined ? () => {} : yield* Listener.make(onProgress)
   let progress: TransferProgress = { reference, done: 0, total, moved: 0 }
+  let told = progress
   tell(progress)
   return {
     add: (done, moved) => {
       progress = { ...progress, done: progress.done + done, moved: progress.moved + moved }
+      // What is there already is found faster than anybody could follow.
+      if (moved === 0 && progress.done < total && progress.done < told.done + Chunks.packBytes) return
+      told = progress
       tell(progress)
     },
     moved: () => progress.moved
