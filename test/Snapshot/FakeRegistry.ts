@@ -75,14 +75,15 @@ const answer = (registry: FakeRegistry, request: Asked, body: Buffer, response: 
   end(206, found.subarray(Number(from), Number(to) + 1))
 }
 
-/** Starts a registry, which does not keep the process alive. */
-export const start = (): Promise<FakeRegistry & { readonly stop: () => void }> =>
+/** Starts a registry, which does not keep the process alive. With `closes`, neither does it keep connections. */
+export const start = (options?: { readonly closes: boolean }): Promise<FakeRegistry & { readonly stop: () => void }> =>
   new Promise((resolve) => {
     const server = Http.createServer(async (request, response) => {
       const { authorization, range } = request.headers
       const { method = "", url = "" } = request
       const asked: Asked = { method, path: url.replace(/^\/v2\//, ""), authorization, range, received: 0, sent: 0 }
       registry.asked.push(asked)
+      if (options?.closes === true) response.shouldKeepAlive = false
       try {
         const body = await read(request)
         asked.received = body.length
@@ -111,6 +112,6 @@ export const start = (): Promise<FakeRegistry & { readonly stop: () => void }> =
 
 /** A registry for the life of the scope. */
 export const make: Effect.Effect<FakeRegistry, never, Scope.Scope> = Effect.acquireRelease(
-  Effect.promise(start),
+  Effect.promise(() => start()),
   ({ stop }) => Effect.sync(stop)
 )

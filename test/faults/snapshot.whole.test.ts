@@ -31,8 +31,8 @@ class Tools extends Snapshot.Service<Tools>()("Tools", tools(1)) {}
 
 const savedPath = Microsandbox.Microsandbox.useSync(({ home }) => `${home}/tools.snapshot`)
 
-/** A registry in this process. */
-const registry = FakeRegistry.start()
+/** A registry in this process. An open connection would be taken for work under way. */
+const registry = FakeRegistry.start({ closes: true })
 
 const reference = Effect.map(
   Effect.promise(() => registry),
