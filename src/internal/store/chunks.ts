@@ -9,6 +9,7 @@
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Zlib from "node:zlib"
+import * as Extents from "../host/extents.ts"
 
 export const chunkBytes = 64 * 1024
 
@@ -176,11 +177,14 @@ export const scan = async (path: string, file: number, signal: AbortSignal): Pro
     const { size } = await handle.stat()
     const buffer = Buffer.alloc(Math.min(readBytes, size))
     const chunks: Array<Chunk> = []
+    const extents = await Extents.list(path, signal)
+    let next = 0
     for (let position = 0; position < size; position += readBytes) {
       signal.throwIfAborted()
+      while (next < extents.length && (extents[next]?.to ?? 0) <= position) next++
+      if ((extents[next]?.from ?? size) >= position + readBytes) continue
       const bytes = buffer.subarray(0, size - position)
       await readAt(handle, bytes, position)
-      // Most of a disk is a hole.
       if (isEmpty(bytes)) continue
       for (let offset = 0; offset < bytes.length; offset += chunkBytes) {
         const chunk = bytes.subarray(offset, offset + chunkBytes)
