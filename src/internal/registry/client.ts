@@ -22,6 +22,8 @@ export const maxManifestBytes = 4 * 1024 * 1024
 
 const maxRedirects = 5
 
+const largeBytes = 1024 * 1024
+
 /** A connection on which nothing moves for so long is lost. */
 const idleMillis = 60_000
 
@@ -303,12 +305,19 @@ const connections: Effect.Effect<Send, never, Scope.Scope> = Effect.gen(function
           url,
           { agent, method: method ?? "GET", headers: { ...headers }, signal, ...tls },
           (response) => {
+            const length = Number(response.headers["content-length"] ?? 0)
+            // The parts of a large answer would be in memory twice.
+            const whole = length > largeBytes && length <= maxBytes ? Buffer.allocUnsafeSlow(length) : undefined
             const parts: Array<Buffer> = []
             let size = 0
             response.on("error", fail)
             response.on("data", (part: Buffer) => {
               size += part.length
-              if (size <= maxBytes) return void parts.push(part)
+              if (size <= maxBytes) {
+                if (whole === undefined) parts.push(part)
+                else part.copy(whole, size - part.length)
+                return
+              }
               const limit = `${Math.ceil(maxBytes / 1024 / 1024)} MiB`
               resume(Effect.fail({ problem: `${url.host} answered with more than ${limit}` }))
               asked.destroy()
@@ -318,7 +327,7 @@ const connections: Effect.Effect<Send, never, Scope.Scope> = Effect.gen(function
                 Effect.succeed({
                   status: response.statusCode ?? 0,
                   headers: response.headers,
-                  body: Buffer.concat(parts)
+                  body: whole?.subarray(0, size) ?? Buffer.concat(parts)
                 })
               )
             )
