@@ -556,6 +556,33 @@ export class SnapshotDamaged extends Failure.extend<SnapshotDamaged>("effect-lig
 }
 
 /**
+ * A snapshot could not be pushed to a registry, or pulled from it. What was transferred is kept, so that the next attempt
+ * goes on from there.
+ *
+ * `kind` says why, where that is known. `NotFound`: the registry has no such snapshot, or no longer all of its parts.
+ * `Unauthorized`: it requires a login, or refuses the one it got. `Tls`: its certificate is not trusted, or it does not use
+ * TLS as expected. `Unreachable`: it does not answer. `Refused`: it does not accept the request. `NotASnapshot`: the
+ * reference is that of something else, such as an image. Only `Unreachable` and failures without a kind, such as an
+ * overloaded registry, are retryable.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TransferFailed extends Failure.extend<TransferFailed>("effect-lightbox/LightboxError/TransferFailed")({
+  _tag: Schema.tag("TransferFailed"),
+  reference: Schema.String,
+  problem: Schema.String,
+  kind: Schema.optionalKey(
+    Schema.Literals(["NotFound", "Unauthorized", "Tls", "Unreachable", "Refused", "NotASnapshot"])
+  )
+}) {
+  override get message(): string {
+    return `Snapshot "${this.reference}" could not be transferred: ${this.problem}`
+  }
+  override readonly isRetryable: boolean = this.kind === undefined || this.kind === "Unreachable"
+}
+
+/**
  * A step wrote a build secret to the disk. The disk was discarded.
  *
  * @category errors
@@ -679,6 +706,7 @@ export const Reason = Schema.Union([
   NoCapacity,
   Drift,
   SnapshotDamaged,
+  TransferFailed,
   SecretLeaked,
   StoreBusy,
   NoSpace,

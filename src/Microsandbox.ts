@@ -657,10 +657,13 @@ export class Microsandbox extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     readonly listImages: () => Effect.Effect<ReadonlyArray<ImageInfo>, LightboxError>
     readonly getImage: (reference: string) => Effect.Effect<ImageDetail, LightboxError>
-    /** Looks up which image a sandbox would boot from, without pulling. With `"always"`, asks the registry. */
+    /**
+     * Looks up which image a sandbox would boot from, without pulling. With `"always"`, asks the registry; with
+     * `askIfMissing`, also for an image that is not cached, unless the policy is `"never"`.
+     */
     readonly resolveImage: (
       reference: string,
-      options?: Pick<SandboxConfig, "pullPolicy" | "registry">
+      options?: Pick<SandboxConfig, "pullPolicy" | "registry"> & { readonly askIfMissing?: boolean | undefined }
     ) => Effect.Effect<ImageResolution, LightboxError>
     readonly removeImage: (
       reference: string,
@@ -749,6 +752,11 @@ export class Microsandbox extends Context.Service<
     readonly renameSnapshot: (name: string, to: string) => Effect.Effect<void, LightboxError>
     /** Loads a saved snapshot under a name. */
     readonly loadSnapshot: (path: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
+    /**
+     * Takes over a folder with the files of a snapshot, as they are in its `path`, under a name. The folder is moved, and
+     * must be on the home's file system.
+     */
+    readonly importSnapshot: (folder: string, name: string) => Effect.Effect<SnapshotInfo, LightboxError>
     /** Lists links, with the snapshot that each points to. */
     readonly listSnapshotLinks: () => Effect.Effect<{ readonly [link: string]: string }, LightboxError>
     /** Returns the snapshot that a link points to, or `undefined` if there is no such link. */

@@ -65,6 +65,8 @@ import * as internalPrune from "./internal/store/prune.ts"
 import { DurationFromWholeMillis, intBetween, SnapshotName, SnapshotReference } from "./internal/config/schemas.ts"
 import * as internalCommits from "./internal/store/commits.ts"
 import { make as makeStore, type Store } from "./internal/store/store.ts"
+import * as internalPull from "./internal/store/pull.ts"
+import * as internalPush from "./internal/store/push.ts"
 import * as internalTransfer from "./internal/store/transfer.ts"
 import {
   callDecoder,
@@ -1503,7 +1505,8 @@ export interface PlanOptions extends Pick<BuildOptions, "force" | "pullPolicy"> 
  * With the pull policy `"always"`, of the definition or the options, it asks the
  * registry for the base image. It then fails with `ImageUnavailable` if the
  * registry cannot be reached; a build then leaves the pull to the runtime. With other
- * policies, it needs no network.
+ * policies, it needs no network, and asks only for an image that is not cached and that
+ * the name was built from before.
  *
  * **Example** (Checking whether the base image has moved)
  *
@@ -1692,6 +1695,174 @@ export const save = (name: string, path: string, options?: SaveOptions): Effect.
  */
 export const load = (path: string, options?: LoadOptions): Effect.Effect<Snapshot, LightboxError, Services> =>
   withStore("Snapshot.load", (driver, store) => internalTransfer.load(driver, store, path, options))
+
+/**
+ * The schema of {@link TransferProgress}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const TransferProgress = Schema.Struct({
+  reference: Schema.String,
+  /** Bytes of the disk that are where they should be, whether they were transferred or there already. */
+  done: Schema.Finite,
+  /** Bytes of the disk, without empty parts. */
+  total: Schema.Finite,
+  /** Bytes that were sent or received, compressed. */
+  moved: Schema.Finite
+})
+
+/**
+ * The progress of {@link push} and {@link pull}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type TransferProgress = typeof TransferProgress.Type
+
+/**
+ * The schema of {@link Pushed}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Pushed = Schema.Struct({
+  reference: Schema.String,
+  /** Identifies what was pushed: pull it with `name@digest` to get exactly this. */
+  digest: Schema.String,
+  /** Bytes of the disk, without empty parts. */
+  total: Schema.Finite,
+  /** Bytes that were sent. The rest was there already. */
+  moved: Schema.Finite
+})
+
+/**
+ * The result of {@link push}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Pushed = typeof Pushed.Type
+
+/**
+ * Options of {@link push}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PushOptions {
+  /**
+   * Login and certificates. Default: those of the runtime's `config.json`, else of `docker login`. A registry on this
+   * machine may do without TLS; for others, that takes `insecure: true`.
+   */
+  readonly registry?: SandboxConfig.Registry | undefined
+  /**
+   * Receives the progress in its own fiber, so it can be slow or fail without affecting the transfer. Default: none.
+   */
+  readonly onProgress?: ((progress: TransferProgress) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Options of {@link pull}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PullOptions extends PushOptions {
+  /**
+   * Point an existing name to the snapshot. `false`: fail with `AlreadyExists` if the name is taken. Default: `true`.
+   */
+  readonly overwrite?: boolean | undefined
+  /** Generations to keep, including the new one. Default: 2. */
+  readonly keep?: number | undefined
+  /**
+   * Let builds reuse the snapshot as the result of the steps it was built from, and publish the ports of its launch
+   * defaults on the host ports that it names. Whoever can push to the repository decides what these are, so pass `false`
+   * for a repository of others: the disk then serves only this name, and its ports are published on free ports of
+   * 127.0.0.1. Default: `true`.
+   */
+  readonly trusted?: boolean | undefined
+}
+
+/**
+ * Pushes a snapshot, or one of its generations such as `"app@3"`, to a tag in an OCI registry, for {@link pull} on
+ * another machine.
+ *
+ * Only parts of the disk that are not empty are sent, compressed, and only those that the repository does not have from
+ * the snapshot under the same tag, or from others. The tag moves when all of it is there. Up to 4 parts of 8 MiB are sent
+ * at once. A lost connection and an overloaded registry are tried again 5 times, within about 16 seconds. After a failure
+ * or an interruption, the next push sends only what is missing. Pushes to the same reference take turns.
+ *
+ * The record of the generation travels along: key, labels, launch defaults, and what the build ran. The base image does
+ * not: to boot the snapshot, a machine without the image pulls it by its digest.
+ *
+ * Fails with `NotFound`, `SnapshotDamaged` or `TransferFailed`, and with `Unsupported` on a remote host: push there.
+ *
+ * **Example** (Sharing a build)
+ *
+ * ```ts
+ * import { Console, Effect } from "effect"
+ * import { MicrosandboxLocal, Snapshot } from "effect-lightbox"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const { moved, total } = yield* Snapshot.push("node-ci", "registry.example.com/ci/node:main")
+ *   yield* Console.log(`sent ${moved} bytes for ${total}`)
+ * }).pipe(Effect.provide(MicrosandboxLocal.layer()))
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const push = (
+  name: string,
+  reference: string,
+  options?: PushOptions
+): Effect.Effect<Pushed, LightboxError, Services> =>
+  withStore("Snapshot.push", (driver, store) => internalPush.push(driver, store, name, reference, options))
+
+/**
+ * Pulls a snapshot that {@link push} has pushed, as a new generation of a name. The reference has a tag or a digest.
+ *
+ * The name moves atomically, once all of it has been received and its checksums match. A snapshot that a build on this
+ * machine has made, or that was pulled before, is not received again, and neither are the parts that the name's current
+ * generation has. Concurrent pulls of a snapshot run once, across the processes of this host. After a failure, an
+ * interruption or a crash, the name points to what it pointed to before. What was received is kept for a day, and the
+ * next pull goes on from there.
+ *
+ * A later {@link build} of the same definition reuses the snapshot and boots nothing: see `trusted`. If the base image is
+ * not cached, the build asks its registry whether the tag still stands for the same image.
+ *
+ * Fails with `TransferFailed`; with `SnapshotDamaged` if the content does not match the checksums; with `AlreadyExists`
+ * if another tool's snapshot has the name; and with `Unsupported` if the snapshot is for another type of machine, or on a
+ * remote host: pull there.
+ *
+ * **Example** (A cache for CI)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * const tools = Snapshot.make("tools", "alpine:3.20").pipe(Snapshot.shell("apk add git"))
+ * const cache = "registry.example.com/ci/tools:main"
+ *
+ * export const program = Effect.gen(function* () {
+ *   // There is none on the first run.
+ *   yield* Effect.catchReason(Snapshot.pull("tools", cache), "LightboxError", "TransferFailed", () => Effect.void)
+ *   const built = yield* Snapshot.build(tools)
+ *   if (built.stepsRun > 0) yield* Snapshot.push("tools", cache)
+ *   return built
+ * })
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const pull = (
+  name: string,
+  reference: string,
+  options?: PullOptions
+): Effect.Effect<Snapshot, LightboxError, Services> =>
+  withStore("Snapshot.pull", (driver, store) => internalPull.pull(driver, store, name, reference, options))
 
 /** The driver would treat an invalid name as a path. */
 const withName = <A>(

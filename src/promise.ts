@@ -234,6 +234,11 @@ export {
   type PruneSnapshotsOptions,
   pruneVolumes,
   type PruneVolumesOptions,
+  type PullOptions,
+  pullSnapshot,
+  type PushedSnapshot,
+  type PushOptions,
+  pushSnapshot,
   removeImage,
   rollbackSnapshot,
   saveImages,
@@ -241,7 +246,8 @@ export {
   saveSnapshot,
   SnapshotPlan,
   sweep,
-  TemporarySnapshot
+  TemporarySnapshot,
+  type TransferProgress
 } from "./internal/promise/store.ts"
 export { Snapshot, SnapshotBuilder, type TagOptions } from "./internal/promise/snapshot.ts"
 export { Volume, VolumeBuilder, VolumeHandle } from "./internal/promise/volume.ts"
@@ -662,6 +668,13 @@ export type LightboxErrorReason = {
       readonly problem: string
       /** Why, if known. */
       readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "NotCached"
+    }
+  | {
+      readonly _tag: "TransferFailed"
+      readonly reference: string
+      readonly problem: string
+      /** Why, if known. */
+      readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "Refused" | "NotASnapshot"
     }
   | {
       readonly _tag: "BootFailed"

@@ -143,6 +143,7 @@ const makeDriver = (home: string, running: Map<string, Microsandbox.SandboxInfo>
     removeStaging: () => none,
     renameSnapshot: unsupported("snapshots"),
     loadSnapshot: unsupported("snapshots"),
+    importSnapshot: unsupported("snapshots"),
     listSnapshotLinks: () => Effect.succeed({}),
     readSnapshotLink: () => Effect.undefined,
     linkSnapshot: unsupported("snapshots"),

@@ -202,6 +202,13 @@ const table: { readonly [Tag in Reason["_tag"]]: Row<Extract<Reason, { readonly 
     isRetryable: false,
     outcome: "failed"
   },
+  TransferFailed: {
+    reason: new LightboxError.TransferFailed({ reference: "example.com/app:1", problem: "example.com is busy" }),
+    message: 'Snapshot "example.com/app:1" could not be transferred: example.com is busy',
+    hint: "Try again: it continues where it stopped",
+    isRetryable: true,
+    outcome: "failed"
+  },
   SnapshotDamaged: {
     reason: new LightboxError.SnapshotDamaged({ name: "node-ci", problem: "the digest differs" }),
     message: 'Snapshot "node-ci" is damaged: the digest differs',
@@ -312,6 +319,22 @@ describe("LightboxError", () => {
     it(`says what to do about an image that is not available: ${kind}`, () => {
       const reason = new LightboxError.ImageUnavailable({ reference: "node:22", problem: "it is not", kind })
       const error = new LightboxError.LightboxError({ method: "Sandbox.launch", reason })
+      assert.strictEqual(error.isRetryable, isRetryable)
+      assert.match(error.hint ?? "", hint)
+    })
+  }
+
+  for (const [kind, isRetryable, hint] of [
+    ["NotFound", false, /Check the reference/],
+    ["Unauthorized", false, /the option `registry`, or with `docker login`/],
+    ["Tls", false, /`registry.caCerts`/],
+    ["Unreachable", true, /it continues where it stopped/],
+    ["Refused", false, /accepts OCI artifacts/],
+    ["NotASnapshot", false, /Launch from images/]
+  ] as const) {
+    it(`says what to do about a transfer that failed: ${kind}`, () => {
+      const reason = new LightboxError.TransferFailed({ reference: "example.com/app:1", problem: "it is not", kind })
+      const error = new LightboxError.LightboxError({ method: "Snapshot.pull", reason })
       assert.strictEqual(error.isRetryable, isRetryable)
       assert.match(error.hint ?? "", hint)
     })

@@ -575,6 +575,21 @@ describe("invalid input", () => {
         overwrite: flag,
         trusted: flag
       } satisfies Wrong<Snapshot.LoadOptions>)
+    ],
+    push: [
+      row(on(Snapshot, "push"), ["n", "x"], { name: ["", 5, null], reference: ["", "a b", 5, null, "x@sha256:0"] }, {
+        registry: config.registry,
+        onProgress: [5, null]
+      } satisfies Wrong<Snapshot.PushOptions>)
+    ],
+    pull: [
+      row(on(Snapshot, "pull"), ["n", "x"], { name: names, reference: ["", "a b", 5, null] }, {
+        registry: config.registry,
+        onProgress: [5, null],
+        overwrite: flag,
+        keep: [0, ...count],
+        trusted: flag
+      } satisfies Wrong<Snapshot.PullOptions>)
     ]
   }
   test("Snapshot", Effect.succeed(steps))

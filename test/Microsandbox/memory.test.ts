@@ -80,6 +80,7 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   verifySnapshot: true,
   saveSnapshot: true,
   loadSnapshot: true,
+  importSnapshot: true,
   renameSnapshot: true,
   removeStaging: true,
   listSnapshotLinks: true,

@@ -598,6 +598,22 @@ export const sandboxes: Group = (test) => {
     assert.deepInclude(taken, { resource: "snapshot", name: "loaded" })
     Fs.writeFileSync(path, "no archive")
     yield* Bench.failsWith("SnapshotDamaged", driver.loadSnapshot(path, "never"))
+
+    // From a folder with its files.
+    const given = yield* Effect.acquireRelease(
+      Effect.sync(() => Path.join(driver.home, `copied-${process.pid}`)),
+      (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+    )
+    Fs.cpSync((yield* driver.getSnapshot("loaded")).path, given, { recursive: true })
+    yield* Bench.failsWith("AlreadyExists", driver.importSnapshot(given, "loaded"))
+    yield* Bench.failsWith("InvalidConfig", driver.importSnapshot(given, "../escaped"))
+    yield* driver.removeSnapshot("loaded")
+    assert.deepInclude(yield* driver.importSnapshot(given, "loaded"), { name: "loaded", ...same })
+    assert.isTrue(yield* driver.verifySnapshot("loaded"))
+    assert.isFalse(Fs.existsSync(given))
+    Fs.mkdirSync(given)
+    Fs.writeFileSync(Path.join(given, "snapshot.json"), "no description")
+    yield* Bench.failsWith("SnapshotDamaged", driver.importSnapshot(given, "never"))
     assert.deepStrictEqual(
       (yield* driver.listSnapshots()).map(({ name }) => name),
       ["loaded"]

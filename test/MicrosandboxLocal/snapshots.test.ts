@@ -10,6 +10,7 @@ import * as MicrosandboxLocal from "../../src/MicrosandboxLocal.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
 import { temporary } from "../support.ts"
 
 const program = fileURLToPath(new URL("programs/archive.ts", import.meta.url))
@@ -22,6 +23,49 @@ const prepare = Effect.gen(function* () {
   const child = yield* ChildProcess.make(process.execPath, [program, home, file], { stderr: "inherit" })
   assert.strictEqual(Number(yield* child.exitCode), 0)
   return { home, file }
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("a pushed snapshot", (it) => {
+  it.effect(
+    "is pulled whole, and no file of it may be outside of its folder",
+    () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const { file, home } = yield* prepare
+        const { blobs, host } = yield* FakeRegistry.make
+        const reference = `${host}/tests/one:1`
+        yield* Effect.gen(function* () {
+          const driver = yield* Microsandbox.Microsandbox
+          const { digest, path } = yield* Snapshot.load(file, { name: "one" })
+          const pushed = yield* Snapshot.push("one", reference)
+          const pulled = yield* Snapshot.pull("two", `${host}/tests/one@${pushed.digest}`)
+          assert.strictEqual(pulled.digest, digest)
+          for (const name of ["snapshot.json", "upper.ext4"]) {
+            assert.deepStrictEqual(
+              yield* fs.readFile(`${pulled.path}/${name}`),
+              yield* fs.readFile(`${path}/${name}`),
+              name
+            )
+          }
+          assert.isTrue(yield* driver.verifySnapshot(pulled.path))
+          yield* Snapshot.remove("two")
+
+          // The digest is right, as its author pushed this.
+          const text = yield* fs.readFileString(`${path}/snapshot.json`)
+          yield* fs.writeFileString(`${path}/snapshot.json`, text.replace("upper.ext4", "../../../etc/hostname"))
+          blobs.clear()
+          const failure = yield* Effect.flip(Snapshot.push("one", reference))
+          assert.strictEqual(failure.reason._tag, "SnapshotDamaged")
+          yield* fs.copy(path, `${home}/copied`)
+          assert.strictEqual(
+            (yield* Effect.flip(driver.importSnapshot(`${home}/copied`, "three"))).reason._tag,
+            "SnapshotDamaged"
+          )
+          assert.isFalse(yield* fs.exists(`${home}/snapshots/three`))
+        }).pipe(Effect.provide(MicrosandboxLocal.layer({ home })))
+      }),
+    60_000
+  )
 })
 
 layer(NodeServices.layer, { excludeTestServices: true })("a loaded snapshot", (it) => {

@@ -13,6 +13,7 @@ import * as Row from "./Row.ts"
 import * as Scale from "./scale.ts"
 import * as Services from "./services.ts"
 import * as Size from "./size.ts"
+import * as Transfer from "./transfer.ts"
 
 /** All benchmarks. */
 export const benches: ReadonlyArray<Row.Bench> = [
@@ -25,6 +26,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Pool.benches,
   ...Scale.benches,
   ...Services.benches,
+  ...Transfer.benches,
   ...Baked.benches
 ]
 

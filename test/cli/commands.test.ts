@@ -16,6 +16,7 @@ import * as SandboxProxy from "../../src/SandboxProxy.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Bench from "../Microsandbox/Bench.ts"
 import * as Support from "./support.ts"
+import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
 import { Cli, definitions, detached, ending, failing, json, succeeding, test } from "./support.ts"
 
 const two = definitions("two")
@@ -311,6 +312,41 @@ describe("ls, rollback, prune, save and load", () => {
       assert.include((yield* failing(2, "load", file, "--as", "no name")).message, "Invalid --as")
       assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "copy\ntools\n")
     })
+  )
+})
+
+describe("push and pull --snapshot", () => {
+  test(
+    "bring a snapshot back under a name",
+    Effect.gen(function* () {
+      const { host } = yield* FakeRegistry.make
+      const reference = `${host}/team/tools:main`
+      yield* succeeding("build", two, "tools", "--quiet")
+      const [pushed] = yield* json(Snapshot.Pushed, "push", "tools", reference)
+      assert.strictEqual(pushed?.reference, reference)
+      assert.match(
+        (yield* succeeding("push", "tools@1", reference)).stdout,
+        /^Pushed tools@1 to localhost:\d+\/team\/tools:main, sha256:[0-9a-f]{64}: sent \S+ for \S+\n$/
+      )
+      assert.strictEqual((yield* succeeding("push", "tools", reference, "-q")).stdout, `${pushed?.digest}\n`)
+      assert.strictEqual(
+        (yield* succeeding("pull", "--snapshot", "copy", reference)).stdout,
+        `Pulled ${reference} as copy, generation 1\n`
+      )
+      const [untrusted] = yield* json(Snapshot.Snapshot, "pull", "--snapshot", "other", "--untrusted", reference)
+      assert.deepStrictEqual([untrusted?.name, untrusted?.key], ["other", undefined])
+      assert.strictEqual((yield* succeeding("ls", "-q")).stdout, "copy\nother\ntools\n")
+
+      const none = yield* failing(1, "pull", "--snapshot", "copy", `${host}/team/none`)
+      assert.deepInclude(none.error?.reason, { _tag: "TransferFailed", kind: "NotFound" })
+      assert.include((yield* failing(2, "pull", "--snapshot", "a b", reference)).message, "Invalid --snapshot")
+      assert.include((yield* failing(2, "pull", "--snapshot", "copy", reference, "x")).message, "a single reference")
+      assert.include((yield* failing(2, "pull", "--untrusted", "alpine:3")).message, "--snapshot")
+      assert.include((yield* failing(2, "push", "a b", reference)).message, "Invalid SNAPSHOT")
+      assert.include((yield* failing(2, "push", "tools", `${host}/x@sha256:0`)).message, "Invalid REFERENCE")
+      assert.include((yield* failing(2, "push", "tools", reference, "--ca-certs", "/none")).message, "--ca-certs")
+      assert.include((yield* failing(1, "push", "none", reference)).message, "none")
+    }).pipe(Effect.scoped)
   )
 })
 

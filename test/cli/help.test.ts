@@ -22,6 +22,7 @@ const commands = [
   ["prune"],
   ["save"],
   ["load"],
+  ["push"],
   ["run"],
   ["up"],
   ["ps"],

@@ -10,6 +10,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
+import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
 
 /** A snapshot whose content differs in every version. */
 export const unverified = (name: string, image: string, version: string): Snapshot.Definition<LightboxError> =>
@@ -79,6 +80,17 @@ export const parts: { readonly [part: string]: Work } = {
     yield* Snapshot.prune()
     yield* Snapshot.load(`${files}/saved`)
     yield* Snapshot.load(`${files}/saved`, { trusted: true, overwrite: true })
+  }),
+  registry: Effect.fnUntraced(function* (name, image) {
+    const { host } = yield* FakeRegistry.make
+    const reference = `${host}/crash/${name}:1`
+    const moved = `${name}-moved`
+    yield* Snapshot.build(definition(moved, image, "moved"), { checkpoints: "final" })
+    yield* Snapshot.push(moved, reference)
+    yield* Snapshot.remove(moved)
+    yield* Snapshot.prune()
+    yield* Snapshot.pull(moved, reference)
+    yield* Snapshot.pull(moved, reference, { trusted: false, keep: 1 })
   }),
   foreign: Effect.fnUntraced(function* (name, _image, files) {
     const driver = yield* Microsandbox.Microsandbox

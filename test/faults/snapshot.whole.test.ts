@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
 import { image, matrix } from "./matrix.ts"
 
 const tools = (version: number) => Snapshot.make("tools", image).pipe(Snapshot.shell(`echo ${version} > /version`))
@@ -30,6 +31,17 @@ class Tools extends Snapshot.Service<Tools>()("Tools", tools(1)) {}
 
 const savedPath = Microsandbox.Microsandbox.useSync(({ home }) => `${home}/tools.snapshot`)
 
+/** A registry in this process. An open connection would be taken for work under way. */
+const registry = FakeRegistry.start({ closes: true })
+
+const reference = Effect.map(
+  Effect.promise(() => registry),
+  ({ host }) => `${host}/team/tools:main`
+)
+
+const push = Effect.flatMap(reference, (reference) => Snapshot.push("tools", reference))
+const pull = Effect.flatMap(reference, (reference) => Snapshot.pull("tools", reference))
+
 const save = Effect.flatMap(savedPath, (path) => Snapshot.save("tools", path))
 
 /** Functions that only describe a build. */
@@ -49,6 +61,8 @@ matrix(
       "Diff",
       "Difference",
       "Generation",
+      "Pushed",
+      "TransferProgress",
       "Snapshot",
       ...descriptions.split(" ")
     ]
@@ -128,6 +142,27 @@ matrix(
         Effect.flatMap(savedPath, (path) => Snapshot.load(path, { name: "loaded" }))
       ),
       run: Effect.catchReason(Snapshot.remove("loaded"), "LightboxError", "NotFound", () => Effect.void)
+    },
+    { name: "push", stored: builtOnce, run: push, always: isWhole },
+    {
+      name: "pull",
+      stored: Effect.andThen(
+        builtOnce,
+        Effect.andThen(push, Effect.andThen(Snapshot.remove("tools"), Snapshot.prune()))
+      ),
+      run: pull
+    },
+    {
+      name: "pull of another generation",
+      stored: Effect.andThen(builtOnce, Effect.andThen(push, Snapshot.build(tools(2), { keep: 1 }))),
+      run: pull,
+      always: isWhole
+    },
+    {
+      name: "pull an untrusted snapshot",
+      stored: Effect.andThen(builtOnce, push),
+      run: Effect.flatMap(reference, (reference) => Snapshot.pull("tools", reference, { trusted: false })),
+      always: isWhole
     },
     { name: "remove", stored: builtTwice, run: Snapshot.remove("tools") }
   ]

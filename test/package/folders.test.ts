@@ -7,7 +7,7 @@ import * as Sources from "./sources.ts"
 const levels = [
   ["config", "report"],
   ["host", "definition", "dockerfile"],
-  ["ownership", "guest", "driver", "volume"],
+  ["ownership", "guest", "driver", "registry", "volume"],
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],
   ["build", "driver/local", "driver/cloud", "driver/memory", "driver/remote"],

@@ -57,6 +57,8 @@ const calls: { readonly [module: string]: Calls } = {
     get: Snapshot.get("a"),
     list: Snapshot.list(),
     load: Snapshot.load("/absent"),
+    push: Snapshot.push("absent", "localhost:1/absent"),
+    pull: Snapshot.pull("absent", "not a reference"),
     plan: Snapshot.plan(definition),
     prune: Snapshot.prune(),
     remove: Snapshot.remove("a"),

@@ -4,6 +4,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Lightbox from "../../src/promise.ts"
+import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
 import { reasonOf, rejection, twin } from "./support.ts"
 
 twin()
@@ -229,6 +230,27 @@ describe("plans and generations", () => {
       (await Lightbox.pruneSnapshots({ olderThanMs: 1 })).verdicts.map(({ resource }) => resource),
       "snapshot"
     )
+  })
+
+  it("are pushed to a registry and pulled", async () => {
+    const registry = await FakeRegistry.start()
+    const reference = `${registry.host}/team/app:1`
+    await Lightbox.buildSnapshot({ name: "app", image, setup: ["echo 1 > /a"] })
+    const heard: Array<Lightbox.TransferProgress> = []
+    const onProgress = (progress: Lightbox.TransferProgress) => {
+      heard.push(progress)
+      throw new Error("not heard")
+    }
+    const pushed = await Lightbox.pushSnapshot("app", reference, { onProgress })
+    assert.deepInclude(heard.at(-1), { reference, done: pushed.total, total: pushed.total, moved: pushed.moved })
+    await Lightbox.removeSnapshot("app")
+    const pulled = await Lightbox.pullSnapshot("copy", `${registry.host}/team/app@${pushed.digest}`, { trusted: false })
+    assert.strictEqual(pulled.name, "copy")
+    const out = await Lightbox.runInSandbox({ snapshot: "copy" }, (sb) => sb.exec("cat", ["/a"]))
+    assert.strictEqual(out.stdout(), "1\n")
+    registry.stop()
+    const { reason } = await rejection(Lightbox.pullSnapshot("copy", reference))
+    assert.deepInclude(reason, { _tag: "TransferFailed", kind: "Unreachable" })
   })
 
   it("of a temporary snapshot end with its block", async () => {

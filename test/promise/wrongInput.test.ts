@@ -491,6 +491,29 @@ const functions: Functions = {
       { ...call, name: ["", "a b", ...notText], overwrite: notFlag, trusted: notFlag }
     )
   ],
+  pushSnapshot: [
+    row(
+      Lightbox.pushSnapshot,
+      ["n", "example.com/n"],
+      { name, reference: ["", ...notText] },
+      { ...call, registry: [null, { username: "x" }], onProgress: ["x", null] }
+    )
+  ],
+  pullSnapshot: [
+    row(
+      Lightbox.pullSnapshot,
+      ["n", "example.com/n"],
+      { name, reference: ["", ...notText] },
+      {
+        ...call,
+        registry: [null, { username: "x" }],
+        onProgress: ["x", null],
+        overwrite: notFlag,
+        keep: [0, ...notCount],
+        trusted: notFlag
+      }
+    )
+  ],
   pruneSnapshots: [
     row(
       Lightbox.pruneSnapshots,

@@ -239,6 +239,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
     driver,
     home,
     pullPolicy: options.pullPolicy,
+    isKnown: yield* LookUp.isKnown(store, prepared),
     // Only a boot pulls it. Whatever is copied from it has not been copied before.
     ifUnknown: (other) => Effect.andThen(builders.close, Effect.provide(digestOf(driver, other), context.services))
   })
@@ -352,13 +353,15 @@ const digestOf = Effect.fnUntraced(function* (
 const leftToRuntime: Microsandbox.ImageResolution = { digest: undefined, isCached: false }
 
 /** Looks up the base image, and asks the registry for it if the pull policy says so. */
-const resolveImage = <E, R>({ driver, options }: Context<E, R>, prepared: Units.Prepared<E, R>) =>
-  Effect.catchReason(
-    LookUp.resolveImage(driver, prepared, options),
-    "LightboxError",
-    "ImageUnavailable",
-    // The runtime may know a proxy or a login that is not known here.
-    () => Effect.succeed(leftToRuntime)
+const resolveImage = <E, R>({ driver, options, store }: Context<E, R>, prepared: Units.Prepared<E, R>) =>
+  LookUp.isKnown(store, prepared).pipe(
+    Effect.flatMap((isKnown) => LookUp.resolveImage(driver, prepared, { pullPolicy: options.pullPolicy, isKnown })),
+    Effect.catchReason(
+      "LightboxError",
+      "ImageUnavailable",
+      // The runtime may know a proxy or a login that is not known here.
+      () => Effect.succeed(leftToRuntime)
+    )
   )
 
 /** Runs steps after the last existing result until one is kept, and returns its position. */

@@ -52,6 +52,26 @@ export const pullPolicy = choice(
 export const file = (description: string): Argument.Argument<string> =>
   Argument.File("file", { mustExist: false }).pipe(Argument.withMetavar("FILE"), Argument.withDescription(description))
 
+/** How to reach a registry. Logins are those of `docker login`. */
+export const registry = {
+  caCerts: text("ca-certs", "FILE", "Certificates of your own authority, which the registry's is checked against"),
+  insecure: toggle(
+    "insecure",
+    "Use HTTP without TLS (default: for snapshots, if the registry is on this machine and has none)"
+  )
+}
+
+export const registryOf = ({
+  caCerts,
+  insecure
+}: {
+  readonly caCerts: string | undefined
+  readonly insecure: boolean
+}): SandboxConfig.Registry | undefined =>
+  caCerts === undefined && !insecure ? undefined : { caCerts, ...(insecure ? { insecure } : {}) }
+
+export const registryNames = { "registry.caCerts": "--ca-certs", "registry.insecure": "--insecure" }
+
 /** Other tools ask before they remove. */
 export const unasked = toggle("force", "Do not ask, as it never does").pipe(Flag.withAlias("f"))
 

@@ -6,9 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Image from "../../Image.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
-import type { Resources } from "../../SandboxConfig.ts"
+import type * as SandboxConfig from "../../SandboxConfig.ts"
 import { ImageReference } from "../config/schemas.ts"
-import { decoder } from "../config/validation.ts"
+import { decoder, invalid } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
 import { bytes, driver, printList, printRemoved, printReport } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
@@ -16,6 +16,7 @@ import * as Flags from "./flags.ts"
 import { inspectOnly } from "./inspect.ts"
 import * as Shapes from "./json.ts"
 import { reportPull } from "./sandboxes.ts"
+import { pullSnapshot } from "./snapshots.ts"
 
 const printImages = (images: ReadonlyArray<Microsandbox.ImageInfo>, listing?: Flags.Listing) =>
   printList(
@@ -64,19 +65,22 @@ const load = Command.make(
 const names = Flags.nameOf("Names of images").pipe(Argument.atLeast(1))
 
 /** Enough to boot an image. */
-const resources: Resources = { memory: "256M" }
+const resources: SandboxConfig.Resources = { memory: "256M" }
 
-const pullEach = Effect.fnUntraced(function* ({ names }: { readonly names: ReadonlyArray<string> }) {
+const pullEach = Effect.fnUntraced(function* (
+  names: ReadonlyArray<string>,
+  registry: SandboxConfig.Registry | undefined
+) {
   yield* Effect.forEach(names, decoder(ImageReference, "pull", "NAME"))
   const driver = yield* Microsandbox.Microsandbox
   const pulled = yield* Effect.forEach(names, (image) =>
     Effect.gen(function* () {
-      const { isCached } = yield* driver.resolveImage(image, { pullPolicy: "always" })
+      const { isCached } = yield* driver.resolveImage(image, { pullPolicy: "always", registry })
       // The runtime pulls only what it boots.
       if (!isCached) {
         const onPullProgress = yield* reportPull(image)
         yield* Sandbox.run(
-          { image, resources, network: "none", pullPolicy: "always", onPullProgress },
+          { image, resources, network: "none", pullPolicy: "always", registry, onPullProgress },
           () => Effect.void
         )
       }
@@ -86,14 +90,42 @@ const pullEach = Effect.fnUntraced(function* ({ names }: { readonly names: Reado
   yield* printImages(pulled)
 }, namedArgument)
 
-const pullDescription = "Pull images from their registry, unless the cached ones are current"
-
-export const pull = Command.make("pull", { names }, pullEach).pipe(
-  Command.withDescription(pullDescription),
+export const pull = Command.make(
+  "pull",
+  {
+    names: Flags.nameOf("Names of images, or with --snapshot where it was pushed to").pipe(Argument.atLeast(1)),
+    snapshot: Flags.text("snapshot", "NAME", "Pull a snapshot that was pushed, as a new generation of this name"),
+    untrusted: Flags.toggle(
+      "untrusted",
+      "With --snapshot: let no build reuse it, and publish its ports on free ports of 127.0.0.1"
+    ),
+    ...Flags.registry
+  },
+  Effect.fnUntraced(function* ({ names, snapshot, untrusted, ...flags }) {
+    const registry = Flags.registryOf(flags)
+    if (snapshot === undefined) {
+      if (untrusted) return yield* invalid("pull", "--untrusted", "it goes with --snapshot")
+      return yield* pullEach(names, registry)
+    }
+    const [reference = "", ...others] = names
+    if (others.length > 0) return yield* invalid("pull", "NAME", "with --snapshot, expected a single reference")
+    yield* pullSnapshot(snapshot, reference, { registry, trusted: !untrusted })
+  })
+).pipe(
+  Command.withDescription("Pull images, unless the cached ones are current, or a snapshot with --snapshot"),
+  Command.withExamples([
+    { command: "lightbox pull node:22", description: "Pull an image" },
+    {
+      command: "lightbox pull --snapshot node-ci registry.example.com/ci/node:main",
+      description: "Pull what `lightbox push node-ci` has pushed there"
+    }
+  ]),
   Command.provide(driver())
 )
 
-const pullImage = Command.make("pull", { names }, pullEach).pipe(Command.withDescription(pullDescription))
+const pullImage = Command.make("pull", { names }, ({ names }) => pullEach(names, undefined)).pipe(
+  Command.withDescription("Pull images from their registry, unless the cached ones are current")
+)
 
 const removal = {
   names,

@@ -35,7 +35,7 @@ import { demo, doctor, init, sweep } from "./machine.ts"
 import { host } from "./serve/host.ts"
 import { mcp } from "./serve/mcp.ts"
 import { port, proxy, ps, rm, run as runCommand } from "./sandboxes.ts"
-import { commit, diff, fork, history, load, ls, prune, rollback, save, tag } from "./snapshots.ts"
+import { commit, diff, fork, history, load, ls, prune, push, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
 import * as Status from "./status.ts"
 import { volume } from "./volumes.ts"
@@ -46,7 +46,7 @@ export const lightbox = Command.make("lightbox").pipe(
   Command.withDescription("Bake microVM snapshots and run sandboxes from them"),
   Command.withSubcommands([
     { group: "START", commands: [init, demo, doctor] },
-    { group: "SNAPSHOTS", commands: [build, plan, builds, ls, history, diff, tag, rollback, prune, save, load] },
+    { group: "SNAPSHOTS", commands: [build, plan, builds, ls, history, diff, tag, rollback, prune, save, load, push] },
     {
       group: "SANDBOXES",
       commands: [runCommand, up, ps, inspect, start, stop, restart, kill, wait, commit, fork, rm, sweep]

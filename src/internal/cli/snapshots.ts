@@ -1,4 +1,4 @@
-/** `ls`, `history`, `tag`, `commit`, `diff`, `rollback`, `prune`, `save` and `load`. */
+/** `ls`, `history`, `tag`, `commit`, `diff`, `rollback`, `prune`, `save`, `load`, `push`, and `pull --snapshot`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -11,7 +11,7 @@ import { shortPath } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import { snapshotLabel } from "../ownership/labels.ts"
 import { clean } from "../report/terminalText.ts"
-import { bytes, driver, format, Json, print, printList, printReport } from "./environment.ts"
+import { bytes, driver, format, Json, Outputs, print, printList, printReport, Quiet } from "./environment.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
@@ -337,3 +337,62 @@ export const load = Command.make(
     yield* print(Snapshot.Snapshot, snapshot, { full: `Loaded ${snapshot.name}`, brief: snapshot.name })
   })
 ).pipe(Command.withDescription("Load a snapshot from a file"), Command.provide(driver()))
+
+/** Prints a line for each tenth of a transfer that takes long enough to wait for. */
+const reportTransfer = Effect.fnUntraced(function* (what: string) {
+  if ((yield* Quiet) || (yield* Json)) return undefined
+  const { stderr } = yield* Outputs
+  let reported = 0
+  return ({ done, total }: Snapshot.TransferProgress) =>
+    Effect.sync(() => {
+      const tenths = total < worthReporting ? 0 : Math.floor((10 * done) / total)
+      if (tenths > reported) stderr.write(`${what}: ${10 * tenths} % of ${bytes(total)}\n`)
+      reported = Math.max(reported, tenths)
+    })
+})
+
+const worthReporting = 32 * 1024 * 1024
+
+export const push = Command.make(
+  "push",
+  {
+    name: Argument.String("snapshot").pipe(
+      Argument.withDescription("Name of a snapshot, or a generation such as app@3")
+    ),
+    reference: Argument.String("reference").pipe(
+      Argument.withDescription("Where to push it, such as registry.example.com/ci/app:main")
+    ),
+    ...Flags.registry
+  },
+  Effect.fnUntraced(function* ({ name, reference, ...registry }) {
+    const { digest, moved, total } = yield* Snapshot.push(name, reference, {
+      registry: Flags.registryOf(registry),
+      onProgress: yield* reportTransfer(`pushing ${name}`)
+    }).pipe(Effect.mapError(nameFlags({ name: "SNAPSHOT", reference: "REFERENCE", ...Flags.registryNames })))
+    yield* print(
+      Snapshot.Pushed,
+      { reference, digest, moved, total },
+      { full: `Pushed ${name} to ${reference}, ${digest}: sent ${bytes(moved)} for ${bytes(total)}`, brief: digest }
+    )
+  })
+).pipe(
+  Command.withDescription("Push a snapshot to a registry, for `pull --snapshot` on another machine"),
+  Command.withExamples([{ command: "lightbox push node-ci registry.example.com/ci/node:main" }]),
+  Command.provide(driver())
+)
+
+/** Pulls a snapshot, for `pull`. */
+export const pullSnapshot = Effect.fnUntraced(function* (
+  name: string,
+  reference: string,
+  options: Omit<Snapshot.PullOptions, "onProgress">
+) {
+  const snapshot = yield* Snapshot.pull(name, reference, {
+    ...options,
+    onProgress: yield* reportTransfer(`pulling ${name}`)
+  }).pipe(Effect.mapError(nameFlags({ name: "--snapshot", reference: "NAME", ...Flags.registryNames })))
+  yield* print(Snapshot.Snapshot, snapshot, {
+    full: `Pulled ${reference} as ${name}, generation ${snapshot.generation}`,
+    brief: name
+  })
+})

@@ -33,8 +33,12 @@ export const splitReference = (
 export const mustAsk = (
   reference: string,
   cached: string | undefined,
-  pullPolicy: "always" | "if-missing" | "never" | undefined
-): boolean => pullPolicy === "always" && !(reference.includes("@") && cached !== undefined)
+  pullPolicy: "always" | "if-missing" | "never" | undefined,
+  askIfMissing = false
+): boolean =>
+  cached === undefined
+    ? pullPolicy === "always" || (askIfMissing && pullPolicy !== "never")
+    : pullPolicy === "always" && !reference.includes("@")
 
 /** Refuses to save nothing. */
 export const checkReferences = (references: ReadonlyArray<string>): Effect.Effect<void, LightboxError> =>

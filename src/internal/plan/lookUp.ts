@@ -5,6 +5,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { artifactName, keyLabel, type Store } from "../store/store.ts"
+import { recordIfUnderstood } from "../store/links.ts"
 import { invalid } from "../config/validation.ts"
 import { baseKey, type KeyedUnit } from "./keys.ts"
 import type { Prepared } from "./units.ts"
@@ -36,15 +37,38 @@ export const checkForce = (
     ? Effect.fail(invalid(method, "force", `the definition has ${steps} step${steps === 1 ? "" : "s"}`))
     : Effect.void
 
-/** Resolves the base image of a definition, by its pull policy or that of the call. */
+/**
+ * Resolves the base image of a definition, by its pull policy or that of the call. If the name is known, there may be a
+ * result although the image is not cached, such as one that was pulled: the registry knows its key.
+ */
 export const resolveImage = (
   driver: Driver,
   { definition, image }: Prepared<unknown, unknown>,
-  options: { readonly pullPolicy?: SandboxConfig["pullPolicy"] }
+  { isKnown, ...options }: { readonly pullPolicy?: SandboxConfig["pullPolicy"]; readonly isKnown: boolean }
 ): Effect.Effect<Microsandbox.ImageResolution, LightboxError> => {
-  const { pullPolicy, registry } = definition.options
-  return driver.resolveImage(image, { pullPolicy: options.pullPolicy ?? pullPolicy, registry })
+  const { registry } = definition.options
+  const pullPolicy = options.pullPolicy ?? definition.options.pullPolicy
+  const cached = driver.resolveImage(image, { pullPolicy, registry })
+  if (!isKnown || pullPolicy === "always") return cached
+  return Effect.filterOrElse(
+    cached,
+    ({ digest }) => digest !== undefined,
+    (unknown) =>
+      Effect.catchReason(
+        driver.resolveImage(image, { pullPolicy, registry, askIfMissing: true }),
+        "LightboxError",
+        "ImageUnavailable",
+        () => Effect.succeed(unknown)
+      )
+  )
 }
+
+/** Checks whether a name has a result of a build from an image. */
+export const isKnown = (
+  store: Store,
+  { definition, image }: Prepared<unknown, unknown>
+): Effect.Effect<boolean, LightboxError> =>
+  Effect.map(recordIfUnderstood(store, definition.name), ({ lastBuild }) => lastBuild?.image === image)
 
 /** Looks up the results of keys. Ignores those that `isUsable` refuses. */
 export const lookUp = Effect.fnUntraced(function* <E, R>(

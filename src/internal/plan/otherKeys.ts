@@ -14,16 +14,18 @@ export const makeKeyOf = (options: {
   readonly driver: Microsandbox.Microsandbox["Service"]
   readonly home: Home
   readonly pullPolicy: SandboxConfig["pullPolicy"]
+  /** Whether a result may exist although the image is not cached. */
+  readonly isKnown: boolean
   /** The digest of an image that is not cached. */
   readonly ifUnknown: (definition: Prepared) => Effect.Effect<string, LightboxError>
 }): KeyOf => {
-  const { driver, home, ifUnknown, method, pullPolicy } = options
+  const { driver, home, ifUnknown, isKnown, method, pullPolicy } = options
   const known = new Map<Definition, string>()
   const keyOf: KeyOf = Effect.fnUntraced(function* (definition) {
     const found = known.get(definition)
     if (found !== undefined) return found
     const prepared = yield* prepare(method, definition)
-    const { digest = yield* ifUnknown(prepared) } = yield* resolveImage(driver, prepared, { pullPolicy })
+    const { digest = yield* ifUnknown(prepared) } = yield* resolveImage(driver, prepared, { pullPolicy, isKnown })
     // No step of these runs in every build.
     const keyed = yield* keyUnits(method, prepared.units, digest, "", keyOf, home)
     const key = keyed.at(-1)?.key ?? baseKey(digest)

@@ -14,7 +14,7 @@ import { generate } from "../ownership/labels.ts"
 import { make as makeStore } from "../store/store.ts"
 import { describePlan } from "./explanation.ts"
 import { keyUnits } from "./keys.ts"
-import { checkForce, forcedFrom, lookUp, resolveImage } from "./lookUp.ts"
+import { checkForce, forcedFrom, isKnown, lookUp, resolveImage } from "./lookUp.ts"
 import { makeKeyOf } from "./otherKeys.ts"
 import { prepare, type Prepared } from "./units.ts"
 
@@ -40,9 +40,17 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     ...prepared,
     units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
   }
-  const { digest } = yield* resolveImage(driver, prepared, options)
+  const known = yield* isKnown(store, prepared)
+  const { digest } = yield* resolveImage(driver, prepared, { pullPolicy: options.pullPolicy, isKnown: known })
   const home = { home: driver.home, stage: ownership.stage, isFresh: Number.isFinite(from) }
-  const keyOf = makeKeyOf({ method, driver, home, pullPolicy: options.pullPolicy, ifUnknown: () => Effect.succeed("") })
+  const keyOf = makeKeyOf({
+    method,
+    driver,
+    home,
+    pullPolicy: options.pullPolicy,
+    isKnown: known,
+    ifUnknown: () => Effect.succeed("")
+  })
   const units = yield* keyUnits(method, forced.units, digest ?? "", yield* generate, keyOf, home)
   const planned = digest === undefined ? undefined : yield* lookUp(driver, store, units, digest)
   return yield* describePlan(driver, store, forced, planned, units)

@@ -18,20 +18,22 @@ import {
   Bytes,
   CString,
   Force,
+  Func,
   HostPath,
   ImageReference,
   intBetween,
   Labels,
   mebibyte,
   Name,
-  optionsStruct
+  optionsStruct,
+  SnapshotReference
 } from "../config/schemas.ts"
 import { renameFields } from "../config/validation.ts"
 import { measured, type Measured } from "../volume/volumes.ts"
 import { encodable } from "../report/printable.ts"
 import { check, define } from "./definition.ts"
 import { callFields, checkArgs, checked, Millis, None, Quota, signalOf } from "./input.ts"
-import type { CallOptions } from "./options.ts"
+import { type CallOptions, type Registry, registryOf, RegistrySchema } from "./options.ts"
 import { acquire, type OpenScope, run, runNow } from "./runtime.ts"
 import { calling } from "./sandbox.ts"
 
@@ -387,6 +389,152 @@ const decodeLoad = checked(
 export const loadSnapshot = async (path: string, options?: LoadOptions): Promise<SnapshotRecord> => {
   const { name, overwrite, signal, trusted } = decodeLoad({ path }, options)
   return snapshotRecord(await run(Snapshots.load(path, { name, overwrite, trusted }), signal))
+}
+
+// =============================================================================
+// Registries
+// =============================================================================
+
+/**
+ * The progress of a transfer, in bytes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TransferProgress {
+  readonly reference: string
+  /** Bytes of the disk that are where they should be, whether they were transferred or there already. */
+  readonly done: number
+  /** Bytes of the disk, without empty parts. */
+  readonly total: number
+  /** Bytes that were sent or received, compressed. */
+  readonly moved: number
+}
+
+/**
+ * The result of {@link pushSnapshot}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PushedSnapshot {
+  readonly reference: string
+  /** Identifies what was pushed: pull it with `name@digest` to get exactly this. */
+  readonly digest: string
+  /** Bytes of the disk, without empty parts. */
+  readonly total: number
+  /** Bytes that were sent. The rest was there already. */
+  readonly moved: number
+}
+
+/**
+ * Options of {@link pushSnapshot}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PushOptions extends CallOptions {
+  /** Login and certificates. Default: those of the runtime's `config.json`, else of `docker login`. */
+  readonly registry?: Registry | undefined
+  /** Receives the progress. What it throws is ignored. Default: none. */
+  readonly onProgress?: ((progress: TransferProgress) => void) | undefined
+}
+
+/**
+ * Options of {@link pullSnapshot}.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PullOptions extends PushOptions {
+  /** Point an existing name to the snapshot. `false` rejects if the name is taken. Default: `true`. */
+  readonly overwrite?: boolean | undefined
+  /** Generations to keep, including the new one. Default: 2. */
+  readonly keep?: number | undefined
+  /**
+   * Let builds reuse the snapshot as the result of the steps it was built from. Pass `false` for a repository that others
+   * can push to. Default: `true`.
+   */
+  readonly trusted?: boolean | undefined
+}
+
+const pushFields = {
+  ...callFields,
+  registry: Schema.optional(RegistrySchema),
+  onProgress: Schema.optional(Func)
+}
+
+/** Functions are checked to be that. */
+type Unheard<Options> = Omit<Options, "onProgress"> & {
+  readonly onProgress?: ((...args: never) => unknown) | undefined
+}
+
+const transferred = Schema.Struct({ name: SnapshotReference, reference: ImageReference })
+
+const decodePush = checked("pushSnapshot", transferred, optionsStruct<Unheard<PushOptions>>()(pushFields))
+
+const listenerOf = (onProgress: PushOptions["onProgress"]) =>
+  onProgress === undefined ? undefined : (progress: TransferProgress) => Effect.sync(() => onProgress(progress))
+
+/**
+ * Pushes a snapshot, or one of its generations such as `"app@3"`, to a tag in an OCI registry, for {@link pullSnapshot} on
+ * another machine. Sends only what the repository does not have yet; after a failure, the next push goes on from there.
+ *
+ * **Example** (Share a build)
+ *
+ * ```ts
+ * import { pushSnapshot } from "effect-lightbox/promise"
+ *
+ * const { moved, total } = await pushSnapshot("node-ci", "registry.example.com/ci/node:main")
+ * console.log(`sent ${moved} bytes for ${total}`)
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const pushSnapshot = async (name: string, reference: string, options?: PushOptions): Promise<PushedSnapshot> => {
+  const { registry, signal } = decodePush({ name, reference }, options)
+  const onProgress = listenerOf(options?.onProgress)
+  return await run(Snapshots.push(name, reference, { registry: registryOf(registry), onProgress }), signal)
+}
+
+const decodePull = checked(
+  "pullSnapshot",
+  Schema.Struct({ name: Name, reference: ImageReference }),
+  optionsStruct<Unheard<PullOptions>>()({
+    ...pushFields,
+    overwrite: flag,
+    keep: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
+    trusted: flag
+  })
+)
+
+/**
+ * Pulls a snapshot that {@link pushSnapshot} has pushed, as a new generation of a name. The name points to it once all of
+ * it has been received and its checksums match. A later build of the same configuration boots nothing.
+ *
+ * What a failed or aborted pull has received is kept for a day, and the next one goes on from there.
+ *
+ * **Example** (A cache for CI)
+ *
+ * ```ts
+ * import { buildSnapshot, pullSnapshot, pushSnapshot } from "effect-lightbox/promise"
+ *
+ * const cache = "registry.example.com/ci/tools:main"
+ * // There is none on the first run.
+ * await pullSnapshot("tools", cache).catch(() => undefined)
+ * await buildSnapshot({ name: "tools", image: "alpine:3.20", setup: ["apk add git"] })
+ * await pushSnapshot("tools", cache)
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const pullSnapshot = async (name: string, reference: string, options?: PullOptions): Promise<SnapshotRecord> => {
+  const { keep, overwrite, registry, signal, trusted } = decodePull({ name, reference }, options)
+  const onProgress = listenerOf(options?.onProgress)
+  const given = { keep, overwrite, trusted, registry: registryOf(registry), onProgress }
+  return snapshotRecord(await run(Snapshots.pull(name, reference, given), signal))
 }
 
 // =============================================================================

@@ -19,6 +19,7 @@ import * as Commits from "../store/commits.ts"
 import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
+import * as Pull from "../store/pull.ts"
 import * as Records from "../store/records.ts"
 import * as RootDisk from "../driver/rootDisk.ts"
 import * as VolumeFolder from "../driver/volumeFolder.ts"
@@ -243,6 +244,14 @@ const sweepDamaged = (sweep: Sweep): Effect.Effect<void, LightboxError> =>
     })
   )
 
+/** Removes what broken pulls have received long ago. */
+const sweepPulls = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
+  for (const { artifact, lock, path } of yield* Pull.listAbandoned(sweep.driver.home)) {
+    const remove = removing(sweep, "staging", artifact, "a pull was not continued", removeFile(path))
+    yield* ifFree(sweep, lock, true, remove)
+  }
+})
+
 const isThere = (path: string): Effect.Effect<boolean, LightboxError> =>
   Effect.tryPromise({
     try: async () => (await unlessMissing(Fs.lstat(path))) !== undefined,
@@ -388,6 +397,7 @@ export const sweep = Effect.fnUntraced(function* (
     yield* attempt("all", sweepSandboxes(sweep, new Map(owners.map((owner) => [owner.id, owner]))))
     yield* attempt("disks", sweepDisks(sweep))
     yield* attempt("snapshots", sweepDamaged(sweep))
+    yield* attempt("pulls", sweepPulls(sweep))
     if (!options.dryRun) {
       yield* Effect.ignore(Effect.tryPromise(() => ListingCache.evict(driver.home)))
       yield* Records.prune(driver.home)

@@ -164,6 +164,27 @@ const notStarted = (kind: string): string | undefined => {
   }
 }
 
+const notTransferred = (kind: Extract<Reason, { _tag: "TransferFailed" }>["kind"], way: Way): string => {
+  switch (kind) {
+    case "NotFound":
+      return "Check the reference. Some registries also answer this without a login"
+    case "Unauthorized":
+      return `Log in with ${way === "cli" ? "" : "the option `registry`, or with "}\`docker login\``
+    case "Tls":
+      return way === "cli"
+        ? "Pass --ca-certs for your own authority, or --insecure for HTTP without TLS"
+        : "Pass `registry.caCerts` for your own authority, or `registry.insecure` for HTTP without TLS"
+    case "Unreachable":
+      return "Check the name of the registry and the network, and try again: it continues where it stopped"
+    case "Refused":
+      return "Check the login, that the registry accepts OCI artifacts, and that the tag may be changed"
+    case "NotASnapshot":
+      return way === "cli" ? "Without --snapshot, `lightbox pull` pulls images" : "Launch from images by `image`"
+    case undefined:
+      return "Try again: it continues where it stopped"
+  }
+}
+
 const unavailable = (kind: Extract<Reason, { _tag: "ImageUnavailable" }>["kind"], way: Way): string => {
   const options = way === "effect"
   switch (kind) {
@@ -224,6 +245,8 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
       return isCli ? "`lightbox doctor` checks this machine" : undefined
     case "ImageUnavailable":
       return unavailable(reason.kind, way)
+    case "TransferFailed":
+      return notTransferred(reason.kind, way)
     case "BootFailed":
       return "Try again with more memory; `npx lightbox doctor` checks this machine"
     case "CommandNotStarted":

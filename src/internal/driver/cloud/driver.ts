@@ -156,6 +156,7 @@ const unavailable: Omit<Driver, "backend" | "home" | "version" | "capabilities" 
     verifySnapshot: () => snapshots("verifySnapshot"),
     saveSnapshot: () => snapshots("saveSnapshot"),
     loadSnapshot: () => snapshots("loadSnapshot"),
+    importSnapshot: () => snapshots("importSnapshot"),
     renameSnapshot: () => snapshots("renameSnapshot"),
     listSnapshotLinks: () => snapshots("listSnapshotLinks"),
     readSnapshotLink: () => snapshots("readSnapshotLink"),

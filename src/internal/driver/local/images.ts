@@ -96,7 +96,7 @@ export const images = ({ home, pullPolicy, sdk }: DriverContext): ImagePart => (
     const method = "Microsandbox.resolveImage"
     yield* checkHostPaths({ registry: options?.registry })
     const cached = yield* cachedDigest(sdk, method, reference)
-    if (!mustAsk(reference, cached, options?.pullPolicy ?? pullPolicy)) {
+    if (!mustAsk(reference, cached, options?.pullPolicy ?? pullPolicy, options?.askIfMissing)) {
       return { digest: cached, isCached: cached !== undefined }
     }
     const digest = yield* Registry.askDigest(method, home, reference, options?.registry)

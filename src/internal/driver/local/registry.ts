@@ -4,25 +4,16 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as Struct from "effect/Struct"
 import * as Crypto from "node:crypto"
-import type * as Http from "node:http"
-import * as Tls from "node:tls"
 import { ImageUnavailable, LightboxError } from "../../../LightboxError.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { splitReference } from "../imageReference.ts"
-import * as Login from "./registryLogin.ts"
+import * as Client from "../../registry/client.ts"
+import * as Login from "../../registry/login.ts"
 
 // Loading TLS alone takes many seconds on an emulated machine.
 const limit = "2 minutes"
-
-/** The specification lets registries refuse more. */
-const maxBytes = 4 * 1024 * 1024
-
-const maxRedirects = 5
 
 const manifestTypes: ReadonlyArray<string> = [
   "application/vnd.oci.image.manifest.v1+json",
@@ -54,29 +45,12 @@ const Manifest = Schema.Struct({
 
 const decodeManifest = Schema.decodeUnknownOption(Schema.fromJsonString(Manifest))
 
-const decodeToken = Schema.decodeUnknownOption(
-  Schema.fromJsonString(
-    Schema.Union([Schema.Struct({ token: Schema.String }), Schema.Struct({ access_token: Schema.String })])
-  )
-)
-
 const architecture = process.arch === "x64" ? "amd64" : process.arch
 
 interface Problem {
   readonly kind?: Exclude<ImageUnavailable["kind"], undefined>
   readonly problem: string
   readonly cause?: unknown
-}
-
-interface Headers {
-  readonly accept?: string
-  readonly authorization?: string
-}
-
-interface Answer {
-  readonly status: number
-  readonly headers: Http.IncomingHttpHeaders
-  readonly body: Buffer
 }
 
 /** Returns the digest that a sandbox would boot from if it pulled the image now. */
@@ -129,24 +103,22 @@ const ask = Effect.fnUntraced(function* (
 ): Effect.fn.Return<string, Problem> {
   const { host, repository, version } = splitReference(reference)
   const image = `${repository}${version.includes(":") ? "@" : ":"}${version}`
-  const access = yield* Effect.mapError(Login.find(home, host, registry), (problem): Problem => ({ problem }))
-  const { basic, isPlain } = access
-  const base = `${isPlain ? "http" : "https"}://${host === "docker.io" ? "registry-1.docker.io" : host}`
-  const url = yield* Effect.try({
-    try: () => new URL(`${base}/v2/${repository}/manifests/${version}`),
-    catch: (): Problem => ({ problem: `${host} is not the name of a registry` })
-  })
-  const manifest = (authorization?: string) => get(url, access, { accept, ...authorizing(authorization) })
-
-  let answer = yield* manifest()
-  if (answer.status === 401) {
-    const challenge = answer.headers["www-authenticate"] ?? ""
-    const authorization = /^bearer\s/i.test(challenge)
-      ? `Bearer ${yield* askToken(host, repository, access, challenge)}`
-      : basic && Redacted.value(basic)
-    if (authorization !== undefined) answer = yield* manifest(authorization)
-  }
-  if (answer.status !== 200) return yield* Effect.fail(refusal(host, image, access, answer))
+  const answer = yield* Effect.scoped(
+    Effect.gen(function* () {
+      // As for the runtime, a registry without TLS has to be declared.
+      const session = yield* Client.open({ home, reference, registry, actions: "pull", allowPlain: false })
+      const answer = yield* session.send({ to: `/manifests/${version}`, headers: { accept } })
+      return answer.status === 200
+        ? answer
+        : yield* Effect.fail(Client.refusal(host, `image ${image}`, session, answer))
+    })
+  ).pipe(
+    Effect.mapError(({ cause, kind, problem }): Problem => ({
+      ...(kind === undefined || kind === "Refused" ? {} : { kind }),
+      problem,
+      ...(cause === undefined ? {} : { cause })
+    }))
+  )
 
   const decoded = Option.getOrUndefined(decodeManifest(answer.body.toString("utf8")))
   const type = decoded?.mediaType ?? answer.headers["content-type"]?.split(";")[0]?.trim() ?? ""
@@ -161,142 +133,4 @@ const ask = Effect.fnUntraced(function* (
   if (found !== undefined) return found.digest
   const problem = `${host} has no variant of ${image} for linux/${architecture}`
   return yield* Effect.fail<Problem>({ kind: "NotFound", problem })
-})
-
-const authorizing = (authorization: string | undefined) => (authorization === undefined ? {} : { authorization })
-
-/** Exchanges a login, or none, for a token that permits to pull. */
-const askToken = Effect.fnUntraced(function* (
-  host: string,
-  repository: string,
-  access: Login.Access,
-  challenge: string
-): Effect.fn.Return<string, Problem> {
-  const parameters = Object.fromEntries(
-    [...challenge.matchAll(/(\w+)="([^"]*)"/g)].map(([, key = "", value = ""]) => [key.toLowerCase(), value])
-  )
-  const url = URL.parse(parameters["realm"] ?? "")
-  // A password that was sent with TLS must not be sent without.
-  if (url === null || !(url.protocol === "https:" || (access.isPlain && url.protocol === "http:"))) {
-    return yield* Effect.fail<Problem>({ problem: `${host} does not say where to log in` })
-  }
-  url.searchParams.set("scope", parameters["scope"] ?? `repository:${repository}:pull`)
-  if (parameters["service"] !== undefined) url.searchParams.set("service", parameters["service"])
-  const answer = yield* get(url, access, authorizing(access.basic && Redacted.value(access.basic)))
-  const token = decodeToken(answer.body.toString("utf8"))
-  if (answer.status === 200 && Option.isSome(token)) {
-    return "token" in token.value ? token.value.token : token.value.access_token
-  }
-  return yield* Effect.fail(refusal(host, repository, access, answer))
-})
-
-const refusal = (host: string, image: string, { basic, isPlain }: Login.Access, { body, status }: Answer): Problem => {
-  switch (status) {
-    case 400:
-      return isPlain && /HTTPS/.test(body.toString("utf8"))
-        ? { kind: "Tls", problem: `${host} requires TLS` }
-        : { problem: `${host} answered with status 400` }
-    case 401:
-    case 403:
-      return {
-        kind: "Unauthorized",
-        problem: basic === undefined ? `${host} requires a login` : `${host} refused the login`
-      }
-    case 404:
-      return { kind: "NotFound", problem: `${host} has no image ${image}` }
-    default:
-      return { problem: `${host} answered with status ${status}` }
-  }
-}
-
-const isTls = /CERT|SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL|EPROTO|PEM/
-
-const lost = (host: string, cause: unknown): Problem => {
-  const code = Predicate.hasProperty(cause, "code") && Predicate.isString(cause.code) ? cause.code : ""
-  const text = cause instanceof Error ? cause.message : String(cause)
-  if (/wrong version number|packet length too long/i.test(text)) {
-    return { kind: "Tls", problem: `${host} does not use TLS`, cause }
-  }
-  return isTls.test(code)
-    ? { kind: "Tls", problem: `the certificate of ${host} is not trusted: ${text.split(";")[0]}`, cause }
-    : { kind: "Unreachable", problem: `${host} cannot be reached: ${code === "" ? text : code}`, cause }
-}
-
-const contexts = new Map<string, Tls.SecureContext>()
-
-/** Trusts what the runtime trusts: the authorities of Node.js, of the system, and those given. Parsing them is slow. */
-const contextOf = (authorities: ReadonlyArray<string>): Tls.SecureContext => {
-  const key = authorities.join("\n")
-  const known = contexts.get(key)
-  if (known !== undefined) return known
-  const all = new Set([...Tls.getCACertificates("default"), ...Tls.getCACertificates("system"), ...authorities])
-  const context = Tls.createSecureContext({ ca: [...all] })
-  contexts.set(key, context)
-  return context
-}
-
-/** Follows redirects. A login goes to no other host, and nothing leaves TLS. */
-const get = Effect.fnUntraced(function* (
-  url: URL,
-  access: Login.Access,
-  headers: Headers
-): Effect.fn.Return<Answer, Problem> {
-  let from = url
-  let sent: Headers = headers
-  for (let redirects = 0; ; redirects++) {
-    const answer = yield* getOnce(from, access, sent)
-    const { location } = answer.headers
-    if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return answer
-    const to = URL.parse(location, from)
-    if (redirects === maxRedirects) {
-      return yield* Effect.fail<Problem>({ problem: `${url.host} redirected more than ${maxRedirects} times` })
-    }
-    if (to === null || !(to.protocol === "https:" || (to.protocol === "http:" && from.protocol === "http:"))) {
-      return yield* Effect.fail<Problem>({ problem: `${from.host} redirects to a URL that is not https` })
-    }
-    if (to.host !== from.host) sent = Struct.omit(sent, ["authorization"])
-    from = to
-  }
-})
-
-const getOnce = Effect.fnUntraced(function* (
-  url: URL,
-  { authorities }: Login.Access,
-  headers: Headers
-): Effect.fn.Return<Answer, Problem> {
-  // These take a while to load, and most programs never ask.
-  const { Agent, request } = yield* Effect.promise(() =>
-    url.protocol === "http:" ? import("node:http") : import("node:https")
-  )
-  return yield* Effect.callback<Answer, Problem>((resume, signal) => {
-    const fail = (cause: unknown) => resume(Effect.fail(lost(url.host, cause)))
-    try {
-      const agent = new Agent({ proxyEnv: process.env })
-      const tls = url.protocol === "http:" ? {} : { secureContext: contextOf(authorities) }
-      const asked = request(url, { agent, headers: { ...headers }, signal, ...tls }, (response) => {
-        const parts: Array<Buffer> = []
-        let size = 0
-        response.on("error", fail)
-        response.on("data", (part: Buffer) => {
-          size += part.length
-          if (size <= maxBytes) return void parts.push(part)
-          resume(Effect.fail({ problem: `${url.host} answered with more than 4 MiB` }))
-          asked.destroy()
-        })
-        response.on("end", () =>
-          resume(
-            Effect.succeed({
-              status: response.statusCode ?? 0,
-              headers: response.headers,
-              body: Buffer.concat(parts)
-            })
-          )
-        )
-      })
-      asked.on("error", fail)
-      asked.end()
-    } catch (cause) {
-      fail(cause)
-    }
-  })
 })

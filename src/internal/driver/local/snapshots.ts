@@ -109,6 +109,22 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
   /** The SDK's index records where snapshots were. */
   const reindex = (method: string, name: string) => call(method, { snapshot: name }, () => sdk.Snapshot.reindex())
 
+  /** Moves a folder with the files of a snapshot to where the SDK finds it. */
+  const takeOver = (method: string, from: string, name: string) =>
+    hostFile(method, from, () => flush(from)).pipe(
+      // The SDK makes it only for snapshots of its own.
+      Effect.andThen(hostFile(method, folder, () => makeFolder(folder))),
+      Effect.andThen(move(method, from, name)),
+      Effect.andThen(hostFile(method, folder, () => sync(folder))),
+      Effect.andThen(
+        reindex(method, name).pipe(
+          Effect.andThen(getSnapshot(name)),
+          Effect.onError(() => Effect.ignore(removeSnapshot(name)))
+        )
+      ),
+      Effect.uninterruptible
+    )
+
   return {
     captureSnapshot: Effect.fn("Microsandbox.captureSnapshot")(function* (request) {
       const method = "Microsandbox.captureSnapshot"
@@ -185,22 +201,15 @@ export const snapshots = (context: DriverContext): SnapshotPart => {
         subject: { snapshot: name },
         // Not where the SDK would put it: another tool may have loaded the same file, and nobody would own it there.
         run: () => sdk.Snapshot.load(Path.resolve(path), staged),
-        describe: (loaded) =>
-          hostFile(method, name, () => flush(loaded.path)).pipe(
-            // The SDK makes it only for snapshots of its own.
-            Effect.andThen(hostFile(method, folder, () => makeFolder(folder))),
-            Effect.andThen(move(method, loaded.path, name)),
-            Effect.andThen(hostFile(method, folder, () => sync(folder))),
-            Effect.andThen(
-              reindex(method, name).pipe(
-                Effect.andThen(getSnapshot(name)),
-                Effect.onError(() => Effect.ignore(removeSnapshot(name)))
-              )
-            ),
-            Effect.uninterruptible
-          ),
+        describe: (loaded) => takeOver(method, loaded.path, name),
         undo: () => clear
       }).pipe(Effect.ensuring(clear))
+    }),
+    importSnapshot: Effect.fn("Microsandbox.importSnapshot")(function* (from, name) {
+      const method = "Microsandbox.importSnapshot"
+      yield* requireEntryName(method, name)
+      yield* requireFree(method, name)
+      return yield* takeOver(method, from, name)
     }),
     removeStaging: Effect.fn("Microsandbox.removeStaging")(function* (of, options) {
       const method = "Microsandbox.removeStaging"

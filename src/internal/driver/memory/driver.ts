@@ -224,6 +224,7 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
     verifySnapshot: call("verifySnapshot", plain.verifySnapshot, (name) => [undefined, { name }]),
     saveSnapshot: call("saveSnapshot", plain.saveSnapshot, (name, path) => [undefined, { name, path }]),
     loadSnapshot: call("loadSnapshot", plain.loadSnapshot, (path, name) => [undefined, { path, name }]),
+    importSnapshot: call("importSnapshot", plain.importSnapshot, (folder, name) => [undefined, { folder, name }]),
     renameSnapshot: call("renameSnapshot", plain.renameSnapshot, (name, to) => [undefined, { name, to }]),
     removeStaging: call("removeStaging", plain.removeStaging, (of, options) => [undefined, { ...of, ...options }]),
     listSnapshotLinks: call("listSnapshotLinks", plain.listSnapshotLinks),

@@ -373,7 +373,7 @@ export const make = (
     resolveImage: Effect.fnUntraced(function* (reference, options) {
       yield* checkHostPaths({ registry: options?.registry })
       const cached = cache.find(reference)?.digest
-      if (!mustAsk(reference, cached, options?.pullPolicy ?? pullPolicy)) {
+      if (!mustAsk(reference, cached, options?.pullPolicy ?? pullPolicy, options?.askIfMissing)) {
         return { digest: cached, isCached: cached !== undefined }
       }
       const digest = registry.find(reference)?.digest

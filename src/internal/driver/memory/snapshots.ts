@@ -75,6 +75,16 @@ const damaged = (name: string, problem: string): SnapshotDamaged =>
 
 const checksumOf = (bytes: Uint8Array): string => `sha256:${Crypto.createHash("sha256").update(bytes).digest("hex")}`
 
+/** Flushes a file or a folder. */
+const flush = (path: string): void => {
+  const file = Fs.openSync(path, "r")
+  try {
+    Fs.fsyncSync(file)
+  } finally {
+    Fs.closeSync(file)
+  }
+}
+
 /** The snapshots of a home. */
 export class SnapshotStore {
   readonly folder: string
@@ -235,6 +245,19 @@ export const make = (options: {
         store.put(name, saved.descriptor, saved.disk, `${loadPrefix}${name}`)
       })
       return yield* getSnapshot(name)
+    }),
+    importSnapshot: Effect.fnUntraced(function* (from, name) {
+      const method = "Microsandbox.importSnapshot"
+      yield* requireEntryName(method, name)
+      if (isTaken(name)) return yield* taken(name)
+      yield* onHost(method, from, () => {
+        for (const entry of Fs.readdirSync(from)) flush(Path.join(from, entry))
+        flush(from)
+        Fs.renameSync(from, at(name))
+      })
+      return yield* Effect.tapError(getSnapshot(name), () =>
+        Effect.sync(() => Fs.rmSync(at(name), { recursive: true, force: true }))
+      )
     }),
     renameSnapshot: Effect.fnUntraced(function* (name, to) {
       const method = "Microsandbox.renameSnapshot"

@@ -285,6 +285,11 @@ const snapshots = (client: Clients.Client): SnapshotPart => ({
       .write(method, (rpc, call) => rpc.loadSnapshot({ file, name }, call))
       .pipe(Effect.mapError(Transfer.called(path)))
   }),
+  importSnapshot: (_folder, name) => {
+    const problem = `"${name}" would be moved from a folder of this machine into the home of another`
+    const reason = new Unsupported({ feature: "importSnapshot", problem })
+    return Effect.fail(new LightboxError({ method: "Microsandbox.importSnapshot", reason }))
+  },
   listSnapshotLinks: Effect.fn("Microsandbox.listSnapshotLinks")(() =>
     client.read("Microsandbox.listSnapshotLinks", (rpc, call) => rpc.listSnapshotLinks(undefined, call))
   ),

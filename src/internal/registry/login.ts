@@ -10,8 +10,8 @@ import * as ChildProcess from "node:child_process"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
-import { unlessMissing } from "../../host/durable.ts"
-import type { SandboxConfig } from "../../../SandboxConfig.ts"
+import { unlessMissing } from "../host/durable.ts"
+import type { SandboxConfig } from "../../SandboxConfig.ts"
 
 export interface Access {
   readonly isPlain: boolean

@@ -1,0 +1,357 @@
+/**
+ * Pulls snapshots from registries.
+ *
+ * What is received is written to a folder of its own, and moved into the store when it is complete. The folder stays if the
+ * transfer breaks, and the next one goes on from there: it believes nothing, and compares the digest of every chunk.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Fs from "node:fs/promises"
+import * as Path from "node:path"
+import { LightboxError, Unsupported } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
+import { SandboxConfig } from "../../SandboxConfig.ts"
+import type { PullOptions, Snapshot } from "../../Snapshot.ts"
+import { Func, ImageReference, intBetween, SnapshotName } from "../config/schemas.ts"
+import { callDecoder } from "../config/validation.ts"
+import { withFreePorts } from "../driver/ports.ts"
+import { makeFolder, unlessMissing } from "../host/durable.ts"
+import { fileFailure } from "../host/fileFailure.ts"
+import { noteForScope } from "../ownership/labels.ts"
+import * as Client from "../registry/client.ts"
+import * as Artifact from "./artifact.ts"
+import * as Chunks from "./chunks.ts"
+import * as Commits from "./commits.ts"
+import * as Names from "./names.ts"
+import * as Push from "./push.ts"
+import { artifactName, captureLock, keyLabel, type Store } from "./store.ts"
+import { discard } from "./transfer.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+const method = "Snapshot.pull"
+
+const decodePull = callDecoder(
+  method,
+  Schema.Struct({ name: SnapshotName, reference: ImageReference }),
+  Schema.Struct({
+    overwrite: Schema.optional(Schema.Boolean),
+    keep: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
+    trusted: Schema.optional(Schema.Boolean),
+    registry: SandboxConfig.fields.registry,
+    onProgress: Schema.optional(Func)
+  })
+)
+
+/** As those of builds. */
+const defaultKeep = 2
+
+/** Held while a result is pulled. */
+const pullLock = (artifact: string): string => `pull:${artifact}`
+
+const foldersOf = (home: string): string => Path.join(home, "lightbox", "pulls")
+
+/** What was received of a snapshot. */
+const filesIn = (folder: string): string => Path.join(folder, "files")
+
+const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: fileFailure(method, "write", path) })
+
+export const pull = (
+  driver: Driver,
+  store: Store,
+  givenName: string,
+  givenReference: string,
+  input: PullOptions | undefined
+): Effect.Effect<Snapshot, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const {
+        keep = defaultKeep,
+        name,
+        overwrite = true,
+        reference,
+        registry,
+        trusted = true
+      } = yield* decodePull({ name: givenName, reference: givenReference }, input)
+      yield* Artifact.checkRegistry(method, registry)
+      const home = yield* Artifact.homeHere(driver, method)
+      // Before anything is transferred.
+      yield* overwrite ? Names.requireOurs(driver, method, name) : Names.requireFree(driver, method, name)
+      const fail = (problem: string) => Artifact.damaged(method, reference, problem)
+      return yield* Effect.gen(function* () {
+        const session = yield* Client.open({ home, reference, registry, actions: "pull", allowPlain: true })
+        const fetched = yield* Artifact.fetch(session, session.version, fail)
+        const { architecture, generation, lastBuild } = fetched.config
+        if (architecture !== process.arch) {
+          const problem = `the snapshot is for machines of the type ${architecture}, and this one is ${process.arch}`
+          return yield* new LightboxError({ method, reason: new Unsupported({ feature: "pull", problem }) })
+        }
+        const key = trusted ? generation.key : ""
+        if (key !== "" && !/^[0-9a-f]{64}$/.test(key)) return yield* fail("it has no proper key")
+        const artifact = key === "" ? `${name}.pulled-${fetched.digest.slice(0, 16)}` : artifactName(key)
+        // A sweep removes what gets no name, and a prune spares a result that no name needs yet.
+        yield* noteForScope(store.ownership, key === "" ? "unnamed" : "use", artifact)
+        yield* store.lock(pullLock(artifact))
+        const known = yield* existing(driver, artifact, key)
+        const result =
+          known ?? (yield* receive(driver, store, { artifact, fetched, fail, input, key, name, reference, session }))
+        const { defaults } = generation
+        // What is not trusted must not choose the ports of this host.
+        const checked = defaults && (trusted ? defaults : withFreePorts(defaults))
+        const { snapshot } = yield* Commits.commit(driver, store, {
+          name,
+          result,
+          key,
+          labels: generation.labels,
+          ...(checked === undefined ? {} : { defaults: checked }),
+          ...(generation.build === undefined ? {} : { build: generation.build }),
+          ...(lastBuild === undefined || key === "" ? {} : { lastBuild }),
+          keep,
+          replaceForeign: false,
+          overwrite,
+          method
+        }).pipe(
+          Effect.onError(() => (known === undefined && key === "" ? discard(driver, store, [artifact]) : Effect.void))
+        )
+        return snapshot
+      }).pipe(Artifact.failing(method, reference))
+    })
+  )
+
+/** The result, if it is here. */
+const existing = (
+  driver: Driver,
+  artifact: string,
+  key: string
+): Effect.Effect<Microsandbox.SnapshotInfo | undefined, LightboxError> =>
+  driver.getSnapshot(artifact).pipe(
+    Effect.map((info) => (key === "" || info.labels[keyLabel] === key ? info : undefined)),
+    Effect.catchReasons("LightboxError", { NotFound: () => Effect.undefined, SnapshotDamaged: () => Effect.undefined })
+  )
+
+interface Wanted {
+  readonly artifact: string
+  readonly key: string
+  readonly name: string
+  readonly reference: string
+  readonly session: Client.Session
+  readonly fetched: Artifact.Fetched
+  readonly input: PullOptions | undefined
+  readonly fail: (problem: string) => LightboxError
+}
+
+/** Receives a snapshot, and moves it into the store. */
+const receive = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  wanted: Wanted
+): Effect.fn.Return<Microsandbox.SnapshotInfo, Artifact.Problem | LightboxError, Scope.Scope> {
+  const { artifact, fail, fetched, input, key, name, reference, session } = wanted
+  const { files } = fetched.config
+  const folder = Path.join(foldersOf(driver.home), artifact)
+  const clear = attempt(folder, () => Fs.rm(folder, { recursive: true, force: true }))
+  const chunks = yield* Artifact.fetchIndex(session, fetched, fail)
+  const sizeOf = ({ file }: Chunks.Chunk) => files[file]?.size ?? 0
+  const lengthOf = (chunk: Chunks.Chunk) => Chunks.lengthOf(chunk, sizeOf(chunk))
+  const total = chunks.reduce((sum, chunk) => sum + lengthOf(chunk), 0)
+  const progress = yield* Push.progressOf(input?.onProgress, reference, total)
+
+  return yield* Effect.gen(function* () {
+    const isResumed = yield* attempt(folder, () => prepare(folder, fetched.digest))
+    const handles = yield* openAll(
+      filesIn(folder),
+      files.map((file) => ({ ...file, flags: isResumed ? "r+" : "w+" }))
+    )
+    const origin = yield* driver.readSnapshotLink(name)
+    const local = origin === undefined ? undefined : yield* existing(driver, origin, "")
+    const seeds =
+      local === undefined
+        ? []
+        : yield* openAll(
+            local.path,
+            files.map(({ name }) => ({ name, flags: "r" }))
+          )
+
+    const missing = yield* Effect.tryPromise({
+      try: (signal) =>
+        findMissing(chunks, {
+          handles,
+          isResumed,
+          seeds,
+          sizeOf,
+          signal,
+          found: (chunk) => progress.add(lengthOf(chunk), 0)
+        }),
+      catch: fileFailure(method, "write", folder)
+    })
+    const packs = Artifact.packsOf(fetched.manifest)
+    yield* Effect.forEach(
+      rangesOf(missing),
+      Effect.fnUntraced(function* (range) {
+        const pack = packs[range.pack]
+        if (pack === undefined) return yield* fail("its index contradicts its files")
+        const bytes = yield* Artifact.fetchRange(session, pack, range.from, range.to, fail)
+        for (const chunk of range.chunks) {
+          const handle = handles[chunk.file]
+          if (handle === undefined) continue
+          const at = chunk.offset - range.from
+          const content = yield* Effect.try({
+            try: () => Chunks.unpack(bytes.subarray(at, at + chunk.size), chunk, sizeOf(chunk)),
+            catch: (cause) => fail(cause instanceof Error ? cause.message : String(cause))
+          })
+          yield* attempt(folder, () => Chunks.writeAt(handle, content, chunk.number * Chunks.chunkBytes))
+        }
+        progress.add(
+          range.chunks.reduce((sum, chunk) => sum + lengthOf(chunk), 0),
+          bytes.length
+        )
+      }),
+      { concurrency: Push.concurrency, discard: true }
+    )
+    // The end of a file may be a hole.
+    for (const [file, { size }] of files.entries()) {
+      const handle = handles[file]
+      if (handle !== undefined) yield* attempt(folder, () => handle.truncate(size))
+    }
+
+    // A build may be about to make the same result.
+    if (key !== "") yield* store.lock(captureLock(artifact))
+    const made = yield* existing(driver, artifact, key)
+    if (made !== undefined) return made
+    yield* driver.removeSnapshot(artifact)
+    return yield* Effect.gen(function* () {
+      const info = yield* driver.importSnapshot(filesIn(folder), artifact)
+      if (key !== "" && info.labels[keyLabel] !== key) return yield* fail("its content does not match its description")
+      yield* driver.verifySnapshot(artifact)
+      return info
+    }).pipe(Effect.onError(() => Effect.ignore(driver.removeSnapshot(artifact))))
+  }).pipe(
+    Effect.scoped,
+    Effect.onExit((exit) => (Exit.isSuccess(exit) || !canContinue(exit) ? Effect.ignore(clear) : Effect.void))
+  )
+})
+
+/** Whether what was received is of use: not if it is wrong, and not if it fills the disk. */
+const canContinue = (exit: Exit.Failure<unknown, Artifact.Problem | LightboxError>): boolean =>
+  !exit.cause.reasons.some(
+    (reason) => reason._tag === "Die" || (reason._tag === "Fail" && reason.error instanceof LightboxError)
+  )
+
+/** Prepares a folder. Returns `true` if it has what was received of the same snapshot before. */
+const prepare = async (folder: string, digest: string): Promise<boolean> => {
+  const mark = Path.join(folder, "digest")
+  if ((await unlessMissing(Fs.readFile(mark, "utf8"))) === digest) {
+    // The files may have been moved into the store, and removed with a result that did not get its name.
+    return (await Fs.mkdir(filesIn(folder), { recursive: true })) === undefined
+  }
+  await Fs.rm(folder, { recursive: true, force: true })
+  await makeFolder(filesIn(folder))
+  await Fs.writeFile(mark, digest)
+  return false
+}
+
+/** Opens files for the scope. Those that do not exist are absent. */
+const openAll = (
+  folder: string,
+  files: ReadonlyArray<{ readonly name: string; readonly flags: string }>
+): Effect.Effect<ReadonlyArray<Fs.FileHandle | undefined>, LightboxError, Scope.Scope> =>
+  Effect.forEach(files, ({ flags, name }) => {
+    const path = Path.join(folder, name)
+    return Effect.acquireRelease(
+      attempt(path, async () => {
+        const file = await unlessMissing(Fs.open(path, flags, 0o600))
+        // A process was killed before it made all of them.
+        return file ?? (flags === "r+" ? await Fs.open(path, "w+", 0o600) : undefined)
+      }),
+      (handle) => Effect.promise(async () => handle?.close())
+    )
+  })
+
+/** Takes chunks from what was received before, and from the current generation of the name. Returns the others. */
+const findMissing = async (
+  chunks: ReadonlyArray<Chunks.Chunk & Chunks.Place>,
+  options: {
+    readonly handles: ReadonlyArray<Fs.FileHandle | undefined>
+    readonly isResumed: boolean
+    readonly seeds: ReadonlyArray<Fs.FileHandle | undefined>
+    readonly sizeOf: (chunk: Chunks.Chunk) => number
+    readonly found: (chunk: Chunks.Chunk) => void
+    readonly signal: AbortSignal
+  }
+): Promise<ReadonlyArray<Chunks.Chunk & Chunks.Place>> => {
+  const { found, handles, isResumed, seeds, signal, sizeOf } = options
+  const buffer = Buffer.alloc(Chunks.chunkBytes)
+  const missing: Array<Chunks.Chunk & Chunks.Place> = []
+  const has = async (file: Fs.FileHandle | undefined, chunk: Chunks.Chunk) =>
+    file !== undefined && Chunks.digestOf(await Chunks.readChunk(file, buffer, chunk, sizeOf(chunk))) === chunk.digest
+  for (const chunk of chunks) {
+    signal.throwIfAborted()
+    const handle = handles[chunk.file]
+    if (isResumed && (await has(handle, chunk))) found(chunk)
+    else if (handle !== undefined && (await has(seeds[chunk.file], chunk))) {
+      await Chunks.writeAt(
+        handle,
+        buffer.subarray(0, Chunks.lengthOf(chunk, sizeOf(chunk))),
+        chunk.number * Chunks.chunkBytes
+      )
+      found(chunk)
+    } else missing.push(chunk)
+  }
+  return missing
+}
+
+/** A part of a pack, with the chunks to take from it. */
+interface Range {
+  readonly pack: number
+  readonly from: number
+  to: number
+  readonly chunks: Array<Chunks.Chunk & Chunks.Place>
+}
+
+/** Bytes that are received in vain rather than asked for another time. */
+const maxGap = 128 * 1024
+
+const rangesOf = (chunks: ReadonlyArray<Chunks.Chunk & Chunks.Place>): ReadonlyArray<Range> => {
+  const ranges: Array<Range> = []
+  for (const chunk of chunks.toSorted((a, b) => a.pack - b.pack || a.offset - b.offset)) {
+    const { offset, pack, size } = chunk
+    const last = ranges.at(-1)
+    if (last !== undefined && last.pack === pack && offset <= last.to + maxGap) {
+      last.to = Math.max(last.to, offset + size)
+      last.chunks.push(chunk)
+    } else ranges.push({ pack, from: offset, to: offset + size, chunks: [chunk] })
+  }
+  return ranges
+}
+
+/** Time after which what a broken pull has received is removed. */
+const keptMillis = 24 * 60 * 60 * 1000
+
+/** Lists what broken pulls have received, and that is too old to go on from. */
+export const listAbandoned = Effect.fnUntraced(function* (
+  home: string
+): Effect.fn.Return<
+  ReadonlyArray<{ readonly artifact: string; readonly lock: string; readonly path: string }>,
+  LightboxError
+> {
+  const now = yield* Clock.currentTimeMillis
+  const folders = foldersOf(home)
+  return yield* attempt(folders, async () => {
+    const found: Array<{ readonly artifact: string; readonly lock: string; readonly path: string }> = []
+    for (const artifact of (await unlessMissing(Fs.readdir(folders))) ?? []) {
+      const path = Path.join(folders, artifact)
+      const files = (await unlessMissing(Fs.readdir(filesIn(path)))) ?? []
+      const times = await Promise.all(
+        [path, ...files.map((file) => Path.join(filesIn(path), file))].map(
+          async (path) => (await unlessMissing(Fs.stat(path)))?.mtimeMs ?? 0
+        )
+      )
+      if (now - Math.max(...times) >= keptMillis) found.push({ artifact, lock: pullLock(artifact), path })
+    }
+    return found
+  })
+})
