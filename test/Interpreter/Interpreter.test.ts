@@ -200,6 +200,24 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
     )
   )
 
+  it.live("keeps its state when a run is interrupted before its code has begun", () =>
+    withContext({ language }, (context) =>
+      Effect.gen(function* () {
+        yield* context.run(words.set)
+        for (let steps = 0; steps < 6; steps++) {
+          const fiber = yield* Effect.forkChild(context.run(words.forever))
+          for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual((yield* context.run(words.get)).text, "42")
+        }
+        // The time is over while the code is on its way.
+        const code = `${words.forever}${" ".repeat(3_000_000)}`
+        assert.strictEqual((yield* reasonOf(context.run(code, { timeout: "1 millis" })))._tag, "TimedOut")
+        assert.strictEqual((yield* context.run(words.get)).text, "42")
+      })
+    )
+  )
+
   it.live("fails after the time limit, and keeps its state", () =>
     withContext({ language }, (context) =>
       Effect.gen(function* () {

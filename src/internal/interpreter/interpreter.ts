@@ -98,12 +98,11 @@ export const make = Effect.fn("Interpreter.make")(function* (
       maxResults: run.maxResults ?? defaultLimits.maxResults
     }
     const cell = yield* Effect.acquireRelease(
-      kernel.begin(limits, (event) => Queue.offerUnsafe(events, event)),
+      kernel.begin(code, limits, (event) => Queue.offerUnsafe(events, event)),
       kernel.stop
     )
     const ended = Deferred.await(cell.ended)
     const drive = Effect.gen(function* () {
-      yield* kernel.send(cell, code)
       if (timeout === undefined) return yield* ended
       if (Option.isSome(yield* Effect.timeoutOption(ended, timeout))) return
       yield* kernel.stop(cell)

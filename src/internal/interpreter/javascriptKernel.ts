@@ -305,6 +305,7 @@ requests.on("data", (text) => {
       start(request);
     } else {
       isRunning = true;
+      send(1, marker, { _tag: "Started" });
       worker.postMessage({ ...request, number: ++number });
     }
   }

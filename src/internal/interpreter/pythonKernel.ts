@@ -232,6 +232,7 @@ def main():
         try:
             state.running = True
             try:
+                send(output, {"_tag": "Started"})
                 run(request["code"], "<cell %d>" % number)
             finally:
                 state.running = False
