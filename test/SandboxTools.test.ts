@@ -106,6 +106,30 @@ describe("run and job", () => {
       assert.deepStrictEqual(job?.status, { _tag: "Signaled", signal: "SIGKILL" })
     }))
 
+  test("leave no job running, at whatever moment the call is cancelled", (client) =>
+    Effect.gen(function* () {
+      yield* call(client, "run", { script: "true" })
+      const [info] = yield* Sandbox.list()
+      assert.isDefined(info)
+      const sandbox = yield* Sandbox.connect(info.name)
+      const ids = new Set<string>()
+      for (let steps = 0; ids.size === 0; steps++) {
+        const running = yield* Effect.forkChild(call(client, "run", { script: "sleep 1000", wait: 50 }))
+        for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+        yield* Fiber.interrupt(running)
+        // The server ends the call on its own time.
+        const jobs = yield* Effect.repeat(sandbox.jobs, {
+          until: (jobs) => jobs.every(({ status }) => status._tag !== "Running"),
+          times: 100,
+          schedule: Schedule.spaced("10 millis")
+        })
+        for (const { id, status } of jobs) {
+          assert.notStrictEqual(status._tag, "Running", `after ${steps} steps`)
+          if (status._tag === "Signaled") ids.add(id)
+        }
+      }
+    }))
+
   test("fail with what to do", (client) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* failure(client, "job", { id: "nope" }), {

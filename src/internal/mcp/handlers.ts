@@ -10,6 +10,7 @@ import type { Failure, JobResult, toolkit } from "../../SandboxTools.ts"
 import { signalNames } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
 import { what } from "../report/failureText.ts"
+import * as Jobs from "../sandbox/jobs.ts"
 import * as Text from "./text.ts"
 import { Workspace } from "./workspace.ts"
 
@@ -133,9 +134,13 @@ const run = (input: { readonly script: string; readonly cwd?: string; readonly w
       const { cwd, script, wait = 20 } = input
       yield* checkWait(wait)
       const { shell } = yield* sandbox.info
-      const job = yield* sandbox.start(shell, ["-c", script], { cwd })
-      // Who cancels the call does not know the id.
-      return yield* Effect.onInterrupt(show(sandbox, job, { wait }), () => Effect.ignore(job.signal("SIGKILL")))
+      // Chosen here, because who cancels the call does not know it.
+      const id = Jobs.makeId()
+      const shown = Effect.flatMap(sandbox.start(shell, ["-c", script], { cwd, id }), (job) =>
+        show(sandbox, job, { wait })
+      )
+      const kill = Effect.flatMap(sandbox.job(id), (job) => job.signal("SIGKILL"))
+      return yield* Effect.onInterrupt(shown, () => Effect.ignore(kill))
     })
   )
 
