@@ -58,6 +58,8 @@ interface Words {
   readonly exit: string
   readonly flood: string
   readonly child: string
+  /** What a program reads that inherits all from the code, and the code itself. */
+  readonly input: string
   readonly large: string
 }
 
@@ -77,6 +79,8 @@ const javascript: Words = {
   exit: "console.error('bye'); process.exit(3)",
   flood: "console.log('x'.repeat(3000)); console.error('y'.repeat(3000)); 5",
   child: "require('node:child_process').execSync('echo out; echo err >&2', { stdio: 'inherit' }); 1",
+  input:
+    "const { execFileSync } = require('node:child_process'); execFileSync('cat', { stdio: 'inherit' }); require('node:fs').readFileSync(0, 'utf8')",
   large: "'ab'.repeat(5000)"
 }
 
@@ -102,6 +106,7 @@ AttributeError: 'NoneType' object has no attribute 'x'
   exit: "import sys\nprint('bye', file=sys.stderr)\nexit(3)",
   flood: "import sys\nprint('x' * 3000); print('y' * 3000, file=sys.stderr)\n5",
   child: "import os\nos.system('echo out; echo err >&2')\n1",
+  input: "import subprocess, sys\nsubprocess.run('cat')\nsys.stdin.read()",
   large: "'ab' * 5000"
 }
 
@@ -153,6 +158,16 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
       Effect.gen(function* () {
         const run = yield* context.run(words.child)
         assert.deepInclude(run, { stdout: "out\n", stderr: "err\n" })
+      })
+    )
+  )
+
+  it.live("gives the code, and programs that it starts, an input that is empty", () =>
+    withContext({ language }, (context) =>
+      Effect.gen(function* () {
+        const { error, results } = yield* context.run(words.input, { timeout: "10 seconds" })
+        assert.deepStrictEqual([error, results[0]?.json], [undefined, ""])
+        assert.strictEqual((yield* context.run("1")).text, "1")
       })
     )
   )
