@@ -334,3 +334,21 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
     }).pipe(Effect.scoped, Effect.provide(twin))
   )
 })
+
+it.live.skipIf(!hasPython)("Python raises a MemoryError when its memory runs out, and keeps its state", () =>
+  withContext({ language: "python", memory: "128M" }, (context) =>
+    Effect.gen(function* () {
+      yield* context.run("a = 41; x = []")
+      // Nothing is released: in small steps, not even room for the error is left.
+      for (const code of ["while True: x.append(bytearray(3000))", "while True: x.append(object())"]) {
+        const { error } = yield* context.run(code)
+        assert.strictEqual(error?.name, "MemoryError")
+        assert.match(error?.traceback ?? "", /<cell \d>", line 1/)
+        assert.strictEqual((yield* context.run("a + 1")).text, "42")
+      }
+      // What runs next is limited as well.
+      assert.strictEqual((yield* context.run("x = []; y = bytearray(120_000_000)")).error?.name, "MemoryError")
+      assert.strictEqual((yield* context.run("x = bytearray(50_000_000); a + 1")).text, "42")
+    })
+  )
+)
