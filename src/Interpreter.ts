@@ -183,8 +183,8 @@ export interface Interpreter {
    */
   readonly interrupt: Effect.Effect<void>
   /**
-   * Starts the process again, without its state. Kills it if it is alive; a run then fails with `InterpreterLost`. If
-   * the new one does not start, it can be restarted again.
+   * Starts the process again, without its state. Kills it if it is alive; a run then fails with `InterpreterLost`, while
+   * those that wait for their turn run in the new one. If that does not start, it can be restarted again.
    */
   readonly restart: Effect.Effect<void, LightboxError>
 }

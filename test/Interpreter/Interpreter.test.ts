@@ -275,11 +275,13 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
     )
   )
 
-  it.live("fails a run that is going on when it is restarted", () =>
+  it.live("fails a run that is going on when it is restarted, but none that waits for its turn", () =>
     withContext({ language }, (context) =>
       Effect.gen(function* () {
         const fiber = yield* started(context, words.forever)
+        const waiting = yield* Effect.forkChild(context.run("6 * 7"), { startImmediately: true })
         yield* context.restart
+        assert.strictEqual((yield* Fiber.join(waiting)).text, "42")
         const reason = yield* reasonOf(Fiber.join(fiber))
         assert.deepInclude(reason, { _tag: "InterpreterLost", problem: "was restarted" })
         assert.strictEqual((yield* context.run("1")).text, "1")

@@ -90,8 +90,9 @@ export const make = Effect.fn("Interpreter.make")(function* (
   const open = Effect.fnUntraced(function* (code: string, options: RunOptions | undefined) {
     const { timeout, ...run } = yield* decodeRun({ code }, options)
     yield* Effect.acquireRelease(runs.take(1), () => runs.release(1), { interruptible: true })
+    // A restart ends the run before this one, but not this one.
+    const { kernel } = yield* restarts.withPermit(Effect.sync(() => current))
     const start = yield* Clock.currentTimeNanos
-    const { kernel } = current
     const events = yield* Queue.unbounded<Event, LightboxError | Cause.Done>()
     const limits = {
       maxOutput: run.maxOutput ?? defaultLimits.maxOutput,
