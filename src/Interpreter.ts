@@ -33,7 +33,8 @@
  *
  * Code can read nothing from standard input: it is empty. Output of background threads, timers and processes between
  * two runs belongs to the next, up to 64 KiB. JavaScript runs in a thread of Node.js, which can neither change the
- * working directory nor handle signals.
+ * working directory nor handle signals; a context has two processes of it, because only a new one can start without the
+ * input of the first.
  *
  * The `memory` of a Python context limits its address space, of which some libraries reserve much more than they use.
  * That of a JavaScript context limits the heap, without buffers. Code that means harm can evade both: what bounds it is
@@ -183,8 +184,8 @@ export interface Interpreter {
    */
   readonly interrupt: Effect.Effect<void>
   /**
-   * Starts the process again, without its state. Kills it if it is alive; a run then fails with `InterpreterLost`. If
-   * the new one does not start, it can be restarted again.
+   * Starts the process again, without its state. Kills it if it is alive; a run then fails with `InterpreterLost`, while
+   * those that wait for their turn run in the new one. If that does not start, it can be restarted again.
    */
   readonly restart: Effect.Effect<void, LightboxError>
 }

@@ -306,7 +306,7 @@ export interface Sandbox extends Guest.Files {
    * Starts a job: a program that outlives this connection and this process, but not the sandbox. Returns once its
    * supervisor runs. The guest needs `setsid`. Fails with `CommandNotStarted`, with `AlreadyExists` (id), and with
    * `FileError` and the code `ENOSPC` if the guest's disk is full, and with `Unsupported` if the guest can make no
-   * `terminal`. If interrupted, the job may have started.
+   * `terminal`. Interrupting it leaves no job.
    */
   readonly start: (
     command: string,

@@ -106,6 +106,30 @@ describe("run and job", () => {
       assert.deepStrictEqual(job?.status, { _tag: "Signaled", signal: "SIGKILL" })
     }))
 
+  test("leave no job running, at whatever moment the call is cancelled", (client) =>
+    Effect.gen(function* () {
+      yield* call(client, "run", { script: "true" })
+      const [info] = yield* Sandbox.list()
+      assert.isDefined(info)
+      const sandbox = yield* Sandbox.connect(info.name)
+      const ids = new Set<string>()
+      for (let steps = 0; ids.size === 0; steps++) {
+        const running = yield* Effect.forkChild(call(client, "run", { script: "sleep 1000", wait: 50 }))
+        for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+        yield* Fiber.interrupt(running)
+        // The server ends the call on its own time.
+        const jobs = yield* Effect.repeat(sandbox.jobs, {
+          until: (jobs) => jobs.every(({ status }) => status._tag !== "Running"),
+          times: 100,
+          schedule: Schedule.spaced("10 millis")
+        })
+        for (const { id, status } of jobs) {
+          assert.notStrictEqual(status._tag, "Running", `after ${steps} steps`)
+          if (status._tag === "Signaled") ids.add(id)
+        }
+      }
+    }))
+
   test("fail with what to do", (client) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* failure(client, "job", { id: "nope" }), {
@@ -114,6 +138,8 @@ describe("run and job", () => {
       })
       const { error } = yield* failure(client, "run", { script: "true", wait: 51 })
       assert.strictEqual(error, "Invalid wait: expected 0 to 50 seconds")
+      const script = yield* failure(client, "run", { script: "true\0" })
+      assert.match(script.error, /^Invalid script: /)
       const cwd = yield* failure(client, "run", { script: "true", cwd: "/nope" })
       assert.strictEqual(cwd.hint, "Create the folder first, or pass another cwd")
       const { id } = yield* call(client, "run", { script: "true" })
@@ -258,6 +284,33 @@ describe("search", () => {
       assert.strictEqual(file.error, "Invalid path: expected a folder; read shows a file")
       const regex = yield* failure(client, "search", { path: "/tmp", pattern: "[" })
       assert.match(regex.error, /^Invalid pattern: grep: /)
+      for (const field of ["glob", "pattern"]) {
+        const { error } = yield* failure(client, "search", { path: "/tmp", [field]: "a\0b" })
+        assert.match(error, new RegExp(`^Invalid ${field}: `))
+      }
+    }))
+
+  test(
+    "finds what only root can read, as the other file tools do",
+    (client) =>
+      Effect.gen(function* () {
+        yield* call(client, "write", { path: "/root/secret/a.txt", content: "needle" })
+        assert.strictEqual((yield* call(client, "run", { script: "cat /root/secret/a.txt" })).exitCode, 1)
+        const found = yield* call(client, "search", { path: "/root/secret", pattern: "needle" })
+        assert.deepStrictEqual(found, { matches: ["/root/secret/a.txt:1:needle"] })
+        const files = yield* call(client, "search", { path: "/root/secret", glob: "*.txt" })
+        assert.deepStrictEqual(files, { matches: ["/root/secret/a.txt"] })
+      }),
+    { launch: { image: "busybox", network: "none", user: "app" } }
+  )
+
+  test("returns at most 30,000 bytes, whatever the text is", (client) =>
+    Effect.gen(function* () {
+      yield* call(client, "write", { path: "/work/a", content: `${"漢".repeat(410)}\n`.repeat(28) })
+      const { matches, note } = yield* call(client, "search", { path: "/work", pattern: "." })
+      assert.isAtMost(Buffer.byteLength(matches.join("")), maxBytes)
+      assert.match(String(note), /^There are more/)
+      assert.strictEqual(matches[0], `${`/work/a:1:${"漢".repeat(400)}`.slice(0, 400)}…`)
     }))
 })
 
@@ -289,7 +342,7 @@ describe("forward", () => {
   test("fails for what is no port", (client) =>
     Effect.gen(function* () {
       const { error } = yield* failure(client, "forward", { port: 0 })
-      assert.match(error, /^Invalid guestPort: /)
+      assert.match(error, /^Invalid port: /)
     }))
 })
 

@@ -58,6 +58,8 @@ interface Words {
   readonly exit: string
   readonly flood: string
   readonly child: string
+  /** What a program reads that inherits all from the code, and the code itself. */
+  readonly input: string
   readonly large: string
 }
 
@@ -77,6 +79,8 @@ const javascript: Words = {
   exit: "console.error('bye'); process.exit(3)",
   flood: "console.log('x'.repeat(3000)); console.error('y'.repeat(3000)); 5",
   child: "require('node:child_process').execSync('echo out; echo err >&2', { stdio: 'inherit' }); 1",
+  input:
+    "const { execFileSync } = require('node:child_process'); execFileSync('cat', { stdio: 'inherit' }); require('node:fs').readFileSync(0, 'utf8')",
   large: "'ab'.repeat(5000)"
 }
 
@@ -102,6 +106,7 @@ AttributeError: 'NoneType' object has no attribute 'x'
   exit: "import sys\nprint('bye', file=sys.stderr)\nexit(3)",
   flood: "import sys\nprint('x' * 3000); print('y' * 3000, file=sys.stderr)\n5",
   child: "import os\nos.system('echo out; echo err >&2')\n1",
+  input: "import subprocess, sys\nsubprocess.run('cat')\nsys.stdin.read()",
   large: "'ab' * 5000"
 }
 
@@ -157,6 +162,16 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
     )
   )
 
+  it.live("gives the code, and programs that it starts, an input that is empty", () =>
+    withContext({ language }, (context) =>
+      Effect.gen(function* () {
+        const { error, results } = yield* context.run(words.input, { timeout: "10 seconds" })
+        assert.deepStrictEqual([error, results[0]?.json], [undefined, ""])
+        assert.strictEqual((yield* context.run("1")).text, "1")
+      })
+    )
+  )
+
   it.live("returns an error with a traceback of the code alone, and goes on", () =>
     withContext({ language }, (context) =>
       Effect.gen(function* () {
@@ -195,6 +210,24 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
         yield* context.run(words.set)
         const fiber = yield* started(context, words.forever)
         yield* Fiber.interrupt(fiber)
+        assert.strictEqual((yield* context.run(words.get)).text, "42")
+      })
+    )
+  )
+
+  it.live("keeps its state when a run is interrupted before its code has begun", () =>
+    withContext({ language }, (context) =>
+      Effect.gen(function* () {
+        yield* context.run(words.set)
+        for (let steps = 0; steps < 6; steps++) {
+          const fiber = yield* Effect.forkChild(context.run(words.forever))
+          for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual((yield* context.run(words.get)).text, "42")
+        }
+        // The time is over while the code is on its way.
+        const code = `${words.forever}${" ".repeat(3_000_000)}`
+        assert.strictEqual((yield* reasonOf(context.run(code, { timeout: "1 millis" })))._tag, "TimedOut")
         assert.strictEqual((yield* context.run(words.get)).text, "42")
       })
     )
@@ -242,11 +275,13 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
     )
   )
 
-  it.live("fails a run that is going on when it is restarted", () =>
+  it.live("fails a run that is going on when it is restarted, but none that waits for its turn", () =>
     withContext({ language }, (context) =>
       Effect.gen(function* () {
         const fiber = yield* started(context, words.forever)
+        const waiting = yield* Effect.forkChild(context.run("6 * 7"), { startImmediately: true })
         yield* context.restart
+        assert.strictEqual((yield* Fiber.join(waiting)).text, "42")
         const reason = yield* reasonOf(Fiber.join(fiber))
         assert.deepInclude(reason, { _tag: "InterpreterLost", problem: "was restarted" })
         assert.strictEqual((yield* context.run("1")).text, "1")
@@ -301,3 +336,21 @@ describe.each([javascript, ...(hasPython ? [python] : [])])("an interpreter of $
     }).pipe(Effect.scoped, Effect.provide(twin))
   )
 })
+
+it.live.skipIf(!hasPython)("Python raises a MemoryError when its memory runs out, and keeps its state", () =>
+  withContext({ language: "python", memory: "128M" }, (context) =>
+    Effect.gen(function* () {
+      yield* context.run("a = 41; x = []")
+      // Nothing is released: in small steps, not even room for the error is left.
+      for (const code of ["while True: x.append(bytearray(3000))", "while True: x.append(object())"]) {
+        const { error } = yield* context.run(code)
+        assert.strictEqual(error?.name, "MemoryError")
+        assert.match(error?.traceback ?? "", /<cell \d>", line 1/)
+        assert.strictEqual((yield* context.run("a + 1")).text, "42")
+      }
+      // What runs next is limited as well.
+      assert.strictEqual((yield* context.run("x = []; y = bytearray(120_000_000)")).error?.name, "MemoryError")
+      assert.strictEqual((yield* context.run("x = bytearray(50_000_000); a + 1")).text, "42")
+    })
+  )
+)

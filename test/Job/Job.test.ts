@@ -1,7 +1,11 @@
 /** What jobs cost, and what a command can do to the record of its own. */
 import { assert, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import * as Jobs from "../../src/internal/sandbox/jobs.ts"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -52,5 +56,28 @@ it.live("a job whose command has changed its process id fails at once, and can b
     })
     yield* job.remove({ force: true })
     assert.deepStrictEqual(yield* sandbox.jobs, [])
+  }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ images: { alpine: {} } })))
+)
+
+it.live("a start that is interrupted leaves no job and no process, even if the guest has not answered yet", () =>
+  Effect.gen(function* () {
+    const { guest, jobs, shell } = yield* Sandbox.launch({ image: "alpine" })
+    const answer = yield* Deferred.make<void>()
+    const late: typeof guest = {
+      ...guest,
+      spawn: (command, policy) =>
+        Effect.map(guest.spawn(command, policy), (process) => ({
+          ...process,
+          output: Stream.unwrap(Effect.as(Deferred.await(answer), process.output))
+        }))
+    }
+    yield* Effect.flatMap(Jobs.start(guest, { argv: ["true"] }), (job) => Effect.andThen(job.wait, job.remove()))
+    const starting = yield* Effect.forkChild(Jobs.start(late, { argv: ["sleep", "4321"] }))
+    yield* Effect.repeat(jobs, { until: ([job]) => job?.pid !== undefined, schedule: Schedule.spaced("10 millis") })
+    const interrupting = yield* Effect.forkChild(Fiber.interrupt(starting), { startImmediately: true })
+    yield* Deferred.succeed(answer, undefined)
+    yield* Fiber.join(interrupting)
+    assert.deepStrictEqual(yield* jobs, [])
+    assert.strictEqual((yield* shell("ps -o args | grep -c '^sleep 4321'")).stdout, "0\n")
   }).pipe(Effect.scoped, Effect.provide(MicrosandboxMemory.layer({ images: { alpine: {} } })))
 )

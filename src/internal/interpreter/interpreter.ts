@@ -90,20 +90,20 @@ export const make = Effect.fn("Interpreter.make")(function* (
   const open = Effect.fnUntraced(function* (code: string, options: RunOptions | undefined) {
     const { timeout, ...run } = yield* decodeRun({ code }, options)
     yield* Effect.acquireRelease(runs.take(1), () => runs.release(1), { interruptible: true })
+    // A restart ends the run before this one, but not this one.
+    const { kernel } = yield* restarts.withPermit(Effect.sync(() => current))
     const start = yield* Clock.currentTimeNanos
-    const { kernel } = current
     const events = yield* Queue.unbounded<Event, LightboxError | Cause.Done>()
     const limits = {
       maxOutput: run.maxOutput ?? defaultLimits.maxOutput,
       maxResults: run.maxResults ?? defaultLimits.maxResults
     }
     const cell = yield* Effect.acquireRelease(
-      kernel.begin(limits, (event) => Queue.offerUnsafe(events, event)),
+      kernel.begin(code, limits, (event) => Queue.offerUnsafe(events, event)),
       kernel.stop
     )
     const ended = Deferred.await(cell.ended)
     const drive = Effect.gen(function* () {
-      yield* kernel.send(cell, code)
       if (timeout === undefined) return yield* ended
       if (Option.isSome(yield* Effect.timeoutOption(ended, timeout))) return
       yield* kernel.stop(cell)

@@ -292,7 +292,7 @@ const start = async ({ memory }) => {
 };
 
 let rest = "";
-const requests = new Socket({ fd: 0, readable: true, writable: false });
+const requests = new Socket({ fd: 3, readable: true, writable: false });
 requests.setEncoding("utf8");
 requests.on("end", () => process.exit(0));
 requests.on("data", (text) => {
@@ -305,10 +305,26 @@ requests.on("data", (text) => {
       start(request);
     } else {
       isRunning = true;
+      send(1, marker, { _tag: "Started" });
       worker.postMessage({ ...request, number: ++number });
     }
   }
 });
 `
 
-export const source = `const workerSource = ${JSON.stringify(`{${worker}}`)};\n{${main}}`
+const kernel = `const workerSource = ${JSON.stringify(`{${worker}}`)};\n{${main}}`
+
+/**
+ * Starts the kernel with its requests on descriptor 3: what the code starts inherits 0, which is empty. Node.js itself
+ * cannot move a descriptor.
+ */
+export const source = String.raw`"use strict";
+process.on("SIGINT", () => {});
+const kernel = ${JSON.stringify(kernel)};
+const { error, signal, status } = require("node:child_process").spawnSync(process.execPath, ["-e", kernel], {
+  stdio: ["ignore", "inherit", "inherit", 0]
+});
+if (error) throw error;
+if (signal) process.kill(process.pid, signal);
+process.exit(status);
+`

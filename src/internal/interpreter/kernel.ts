@@ -43,6 +43,8 @@ export interface Limits {
 /** Code that runs, or has run. */
 export interface Cell {
   readonly emit: (event: Event) => void
+  /** The kernel runs the code: from now on, an interrupt reaches it. */
+  readonly started: Deferred.Deferred<void>
   /** Fails if the kernel was lost. */
   readonly ended: Deferred.Deferred<void, LightboxError>
   readonly maxResults: number
@@ -61,6 +63,7 @@ type Descriptor = Guest.Output["_tag"]
 const Message = Schema.fromJsonString(
   Schema.Union([
     Schema.Struct({ _tag: Schema.tag("Ready") }),
+    Schema.Struct({ _tag: Schema.tag("Started") }),
     Schema.Struct({ _tag: Schema.tag("Result"), data: Schema.Record(Schema.String, Schema.String) }),
     Schema.Struct({
       _tag: Schema.tag("Error"),
@@ -91,10 +94,8 @@ const argvOf = ({ language, program = defaultPrograms[language] }: Options): Gue
 
 /** A running kernel. */
 export interface Kernel {
-  /** Begins a cell, if the kernel has not been lost. Only one at a time. */
-  readonly begin: (limits: Limits, emit: (event: Event) => void) => Effect.Effect<Cell, LightboxError>
-  /** Sends the code of a cell, once. */
-  readonly send: (cell: Cell, code: string) => Effect.Effect<void>
+  /** Sends code, if the kernel has not been lost. Only one cell at a time. Must not be interrupted. */
+  readonly begin: (code: string, limits: Limits, emit: (event: Event) => void) => Effect.Effect<Cell, LightboxError>
   /** Interrupts a cell, and kills the kernel if the cell does not end. Returns when it has ended either way. */
   readonly stop: (cell: Cell) => Effect.Effect<void>
   /** The cell that runs, if any. */
@@ -187,6 +188,8 @@ export const start = Effect.fnUntraced(function* (
     switch (message._tag) {
       case "Ready":
         return
+      case "Started":
+        return Deferred.doneUnsafe(cell.started, Effect.void)
       case "Result":
         return show(cell, message.data)
       case "Error": {
@@ -241,11 +244,12 @@ export const start = Effect.fnUntraced(function* (
   )
 
   return {
-    begin: ({ maxOutput, maxResults }, emit) =>
+    begin: (code, { maxOutput, maxResults }, emit) =>
       Effect.suspend(() => {
         if (lost !== undefined) return Effect.fail(lost)
         const begun: Cell = {
           emit,
+          started: Deferred.makeUnsafe(),
           ended: Deferred.makeUnsafe(),
           maxResults,
           open: new Set(["Stdout", "Stderr"]),
@@ -262,14 +266,17 @@ export const start = Effect.fnUntraced(function* (
         idleSize = 0
         isIdleCut = false
         for (const { _tag, bytes } of before) print(_tag, bytes)
-        return Effect.succeed(begun)
+        return Effect.as(tell({ code, maxResults }), begun)
       }),
-    send: ({ maxResults }, code) => Effect.uninterruptible(tell({ code, maxResults })),
     stop: (stopped) =>
       Effect.gen(function* () {
         if (Deferred.isDoneUnsafe(stopped.ended)) return
-        yield* process.signal("SIGINT")
-        const ended = yield* Effect.timeoutOption(Effect.exit(Deferred.await(stopped.ended)), interruptTimeout)
+        // A kernel that is still reading the code ignores a signal.
+        const interrupt = Effect.andThen(Deferred.await(stopped.started), process.signal("SIGINT"))
+        const ended = yield* Effect.exit(Deferred.await(stopped.ended)).pipe(
+          Effect.raceFirst(Effect.andThen(interrupt, Effect.never)),
+          Effect.timeoutOption(interruptTimeout)
+        )
         if (Option.isSome(ended)) return
         yield* lose(`did not end within ${millis(interruptTimeout)} ms after an interrupt and was killed`)
         yield* process.signal("SIGKILL")

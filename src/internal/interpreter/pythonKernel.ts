@@ -11,17 +11,25 @@ def main():
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     pid = os.getpid()
-    pending = b""
+
+    def limit(soft):
+        pass
+
+    code_limit = own_limit = None
 
     def receive():
-        nonlocal pending
-        while b"\n" not in pending:
-            piece = os.read(requests, 65536)
+        pieces, piece = [], b""
+        while not piece.endswith(b"\n"):
+            try:
+                piece = os.read(requests, 65536)
+            except MemoryError:
+                limit(own_limit)
+                piece = os.read(requests, 65536)
             if not piece:
                 os._exit(0)
-            pending += piece
-        line, pending = pending.split(b"\n", 1)
-        return json.loads(line)
+            limit(own_limit)
+            pieces.append(piece)
+        return json.loads(b"".join(pieces))
 
     config = receive()
     marker = config["marker"].encode()
@@ -43,9 +51,12 @@ def main():
             kind = (b"S" if is_last else b"F") if i == 0 else (b"L" if is_last else b"M")
             write(fd, marker + kind + b"%04d" % len(piece) + piece)
 
+    # Only the code is limited, or telling that its memory ran out would fail. Changing the limit itself takes no memory.
     if config["memory"] is not None:
-        import resource
-        resource.setrlimit(resource.RLIMIT_AS, (config["memory"], config["memory"]))
+        import functools, resource
+        limit = functools.partial(resource.setrlimit, resource.RLIMIT_AS)
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        code_limit, own_limit = (config["memory"], most), (most, most)
 
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
@@ -225,6 +236,7 @@ def main():
     send(output, {"_tag": "Ready"})
     number = 0
     while True:
+        limit(code_limit)
         request = receive()
         number += 1
         state.room, state.truncated = request["maxResults"], False
@@ -232,15 +244,19 @@ def main():
         try:
             state.running = True
             try:
+                limit(code_limit)
+                send(output, {"_tag": "Started"})
                 run(request["code"], "<cell %d>" % number)
             finally:
                 state.running = False
+                limit(own_limit)
         except SystemExit:
             if os.getpid() == pid:
                 raise
             os._exit(0)
         except BaseException as error:
             state.running = False
+            limit(own_limit)
             failure = describe(error)
         # A copy that the code has made of this process.
         if os.getpid() != pid:

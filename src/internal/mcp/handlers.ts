@@ -10,6 +10,7 @@ import type { Failure, JobResult, toolkit } from "../../SandboxTools.ts"
 import { signalNames } from "../config/signals.ts"
 import { invalid } from "../config/validation.ts"
 import { what } from "../report/failureText.ts"
+import * as Jobs from "../sandbox/jobs.ts"
 import * as Text from "./text.ts"
 import { Workspace } from "./workspace.ts"
 
@@ -56,9 +57,22 @@ const hintOf = ({ reason }: LightboxError): string | undefined => {
   }
 }
 
+/** The arguments of tools, by the names that operations of sandboxes have for them. */
+const fields: { readonly [field: string]: string } = {
+  guestPort: "port",
+  "args.1": "script",
+  "args.4": "glob",
+  "args.5": "pattern"
+}
+
 const failureOf = (error: LightboxError): Failure => {
+  const { reason } = error
+  const field = reason._tag === "InvalidConfig" ? fields[reason.field] : undefined
   const hint = hintOf(error)
-  return { error: what(error), ...(hint === undefined ? {} : { hint }) }
+  return {
+    error: what(reason._tag === "InvalidConfig" && field ? invalid(method, field, reason.problem) : error),
+    ...(hint === undefined ? {} : { hint })
+  }
 }
 
 /** Runs a tool in the sandbox of the call. */
@@ -133,9 +147,13 @@ const run = (input: { readonly script: string; readonly cwd?: string; readonly w
       const { cwd, script, wait = 20 } = input
       yield* checkWait(wait)
       const { shell } = yield* sandbox.info
-      const job = yield* sandbox.start(shell, ["-c", script], { cwd })
-      // Who cancels the call does not know the id.
-      return yield* Effect.onInterrupt(show(sandbox, job, { wait }), () => Effect.ignore(job.signal("SIGKILL")))
+      // Chosen here, because who cancels the call does not know it.
+      const id = Jobs.makeId()
+      const shown = Effect.flatMap(sandbox.start(shell, ["-c", script], { cwd, id }), (job) =>
+        show(sandbox, job, { wait })
+      )
+      const kill = Effect.flatMap(sandbox.job(id), (job) => job.signal("SIGKILL"))
+      return yield* Effect.onInterrupt(shown, () => Effect.ignore(kill))
     })
   )
 
@@ -228,12 +246,22 @@ const list = Effect.fnUntraced(function* (sandbox: Sandbox, path: string) {
   return Text.matchesOf(entries.map(({ path, type }) => `${Path.posix.basename(path)}${kinds[type] ?? ""}`))
 })
 
-/** Arguments: the path, the glob, and the pattern, if any. One line more shows that there are more. */
+/**
+ * Arguments: the path, the glob, and the pattern, if any. Exits with 2 if the pattern is wrong, which busybox notices at
+ * the first line. One line more shows that there are more; a character of a line has at most three bytes, or four if it
+ * counts as two.
+ */
 const searchScript = `
 path=$1 glob=$2
-shift 2
+if [ "$#" -gt 2 ]; then
+  echo | grep -qE -e "$3"
+  [ "$?" -lt 2 ] || exit 2
+  set -- -exec grep -HnE -e "$3" -- "{}" +
+else
+  set -- -print
+fi
 set -- "$path" -mindepth 1 "(" -name .git -o -name node_modules ")" -prune -o -type f -name "$glob" "$@"
-find "$@" | cut -c "1-${Text.maxLine + 1}" | head -n ${Text.maxMatches + 1}`
+find "$@" | cut -b "1-${3 * (Text.maxLine + 1)}" | head -n ${Text.maxMatches + 1}`
 
 const search = (input: { readonly path: string; readonly glob?: string; readonly pattern?: string }) =>
   inSandbox((sandbox) =>
@@ -242,16 +270,17 @@ const search = (input: { readonly path: string; readonly glob?: string; readonly
       yield* checkPath(path)
       if (glob === undefined && pattern === undefined) return yield* list(sandbox, path)
       const { type } = yield* sandbox.stat(path)
-      const action = pattern === undefined ? ["-print"] : ["-exec", "grep", "-HnE", "-e", pattern, "--", "{}", "+"]
-      const argv = type === "Directory" ? [path, glob ?? "*", ...action] : undefined
-      if (argv === undefined) return yield* invalid(method, "path", "expected a folder; read shows a file")
-      const { stderr, stdout } = yield* sandbox.exec("/bin/sh", ["-c", searchScript, "search", ...argv], {
+      if (type !== "Directory") return yield* invalid(method, "path", "expected a folder; read shows a file")
+      const words = ["-c", searchScript, "search", path, glob ?? "*", ...(pattern === undefined ? [] : [pattern])]
+      const { exitCode, stderr, stdout } = yield* sandbox.exec("/bin/sh", words, {
+        user: "0:0",
+        cwd: "/",
         timeout: "1 minute",
         maxOutput: "1M"
       })
       const lines = stdout.split("\n").filter((line) => line !== "")
       if (lines.length === 0 && stderr.trim() !== "") {
-        return yield* invalid(method, pattern === undefined ? "path" : "pattern", stderr.trim().slice(0, 400))
+        return yield* invalid(method, exitCode === 2 ? "pattern" : "path", stderr.trim().slice(0, 400))
       }
       return Text.matchesOf(lines)
     })

@@ -149,7 +149,7 @@ export const matchesOf = (found: ReadonlyArray<string>): Matches => {
   let length = 0
   for (const match of found) {
     const shown = match.length > maxLine ? `${match.slice(0, maxLine)}…` : match
-    length += shown.length
+    length += Buffer.byteLength(shown)
     if (matches.length === maxMatches || length > maxBytes) {
       return { matches, note: "There are more: use a deeper path, a glob or a narrower pattern." }
     }

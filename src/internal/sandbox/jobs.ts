@@ -1,6 +1,7 @@
 /** Starts, finds and follows the jobs of a guest. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -127,11 +128,14 @@ export interface Start extends Pick<Guest.Command, "argv" | "cwd" | "user" | "en
   readonly restart?: Supervisor.Restart | undefined
 }
 
-export const start = Effect.fnUntraced(function* (
+/** An id that no other job has. */
+export const makeId = (): string => Crypto.randomBytes(6).toString("hex")
+
+const begin = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   {
     argv,
-    id = Crypto.randomBytes(6).toString("hex"),
+    id = makeId(),
     maxLog = defaultMaxLog,
     restart = "no",
     terminal,
@@ -193,6 +197,21 @@ export const start = Effect.fnUntraced(function* (
   const code = problem.endsWith("No space left on device") ? "ENOSPC" : "UNKNOWN"
   return yield* failed(new FileError({ operation: "start", path: `${folder}/${id}`, code, problem }))
 })
+
+/** How long an interrupted start waits for its job, to remove it. */
+const lateLimit = "10 seconds"
+
+/** Starts a job. Interrupting it leaves none: the guest may have started one whose id nobody knows. */
+export const start = (guest: Guest.Guest, job: Start): Effect.Effect<Job, LightboxError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const starting = yield* Effect.forkChild(begin(guest, job), { startImmediately: true })
+      const late = Effect.flatMap(Fiber.join(starting), (started) => started.remove({ force: true }))
+      return yield* Effect.onInterrupt(restore(Fiber.join(starting)), () =>
+        Effect.ignore(Effect.timeout(late, lateLimit))
+      )
+    })
+  )
 
 /** Reads the last line of what a supervisor says, without waiting for the end of it. */
 const answerOf = ({ output }: Guest.Process): Effect.Effect<string | undefined, LightboxError> =>
