@@ -228,7 +228,11 @@ const descriptorOf = (
     }
   }
   if (added.size > 0) {
-    return { ...descriptor, files: Object.fromEntries([...added.values()].flatMap(({ texts }) => texts)) }
+    // Several sources may have files of the same path.
+    const files = [...added.values()].flatMap(({ texts }, index) =>
+      added.size === 1 ? texts : texts.map(([path, text]) => [`${index + 1}:${path}`, text] as const)
+    )
+    return { ...descriptor, files: Object.fromEntries(files) }
   }
   if (step._tag !== "Copy" || listing === undefined) return descriptor
   let files: Descriptor["files"]

@@ -195,6 +195,28 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
+    "runs again when one of several binds changes, whatever the paths in the others",
+    Effect.gen(function* () {
+      const runs = Effect.fnUntraced(function* (first: string, file: string) {
+        const text = [
+          "FROM debian:12 AS one",
+          `RUN mkdir /out && echo ${first} > /out/f`,
+          "FROM debian:12 AS two",
+          "RUN mkdir /out && echo two > /out/f",
+          "FROM debian:12",
+          "RUN --mount=from=one,source=out,target=/1 --mount=from=two,source=out,target=/2 --mount=source=out,target=/3 \\",
+          "  cat /1/f /2/f /3/f > /all"
+        ].join("\n")
+        return yield* readIn((yield* buildOf(text, { "out/f": file })).built, "/all")
+      })
+      assert.deepStrictEqual(
+        [yield* runs("one", "three"), yield* runs("1", "three"), yield* runs("1", "3")],
+        ["one\ntwo\nthree", "1\ntwo\nthree", "1\ntwo\n3"]
+      )
+    })
+  )
+
+  test(
     "makes launch defaults, a service and labels of the rest",
     Effect.gen(function* () {
       const definition = yield* Snapshot.fromDockerfile("app", {
