@@ -155,6 +155,28 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
+    "waits for locked caches in one order, and once for each",
+    Effect.gen(function* () {
+      const run = (...ids: ReadonlyArray<string>) =>
+        [
+          "FROM debian:12",
+          `RUN ${ids.map((id, index) => `--mount=type=cache,id=${id},target=/c${index},sharing=locked`).join(" ")} \\`,
+          "  echo $$ > /c0/file && ls /c0 /c1 /c2 > /files"
+        ].join("\n")
+      const definitions = yield* Effect.forEach([run("a", "b", "a"), run("b", "a", "b")], (text, index) =>
+        Snapshot.fromDockerfile(`app${index}`, { text })
+      )
+      const [one, two] = yield* Effect.all(
+        definitions.map((definition) => Snapshot.build(definition)),
+        { concurrency: "unbounded" }
+      )
+      assert.isDefined(one)
+      assert.isDefined(two)
+      assert.include(yield* readIn(two, "/files"), "/c2:\nfile\n")
+    })
+  )
+
+  test(
     "runs again only what a change reaches",
     Effect.gen(function* () {
       const text = [
