@@ -337,6 +337,8 @@ type StepFields<E = never, R = never> =
       readonly argv: readonly [string, ...Array<Guest.Word>]
       /** Only in definitions of {@link fromDockerfile}. */
       readonly mounts?: ReadonlyArray<StepMount> | undefined
+      /** Only there, too: variables that only the process sees. They are part of no key and no record. */
+      readonly proxies?: { readonly [name: string]: Redacted.Redacted<string> } | undefined
       readonly options: CommandStepOptions
     }
   | { readonly _tag: "Copy"; readonly from: string; readonly to: string; readonly options: CopyOptions }
@@ -468,7 +470,10 @@ export interface DockerfileOptions {
   readonly context?: string | undefined
   /** Name or number of the stage to build. Default: the last one. */
   readonly target?: string | undefined
-  /** Values of `ARG` instructions by name. A name without an `ARG` fails. Default: none. */
+  /**
+   * Values of `ARG` instructions by name. A name without an `ARG` fails, except `HTTP_PROXY` and its like, which each
+   * `RUN` sees and no key contains, as they may have a password. Default: none.
+   */
   readonly args?: { readonly [name: string]: string } | undefined
   /** Values for `RUN --mount=type=secret` by id. They are not part of any key. Default: none. */
   readonly secrets?: { readonly [id: string]: Redacted.Redacted<string> } | undefined

@@ -9,7 +9,7 @@ import type * as Guest from "../../Guest.ts"
 import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
-import type { AddSource, CommandStepOptions, CopyOptions, StepMount } from "../../Snapshot.ts"
+import type { AddSource, CommandStepOptions, CopyOptions, Step } from "../../Snapshot.ts"
 import { redactWords } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -56,7 +56,7 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
     case "Shell":
       return command(task, ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script], step.options)
     case "Exec":
-      return command(task, step.argv, step.options, step.mounts)
+      return command(task, step.argv, step.options, step)
     case "Copy": {
       const { from, options, to } = step
       return GuestFiles.copyIn(guest, method, { ...options, from, to, files: unit.listing?.files ?? [] })
@@ -103,11 +103,11 @@ const command = Effect.fnUntraced(function* (
   task: Task<unknown, unknown>,
   argv: readonly [string, ...Array<Guest.Word>],
   options: CommandStepOptions,
-  mounts: ReadonlyArray<StepMount> = []
+  { mounts = [], proxies }: Pick<Extract<Step, { readonly _tag: "Exec" }>, "mounts" | "proxies"> = {}
 ): Effect.fn.Return<void, LightboxError> {
   const { driver, onOutput, outputs, sandbox, secrets, unit } = task
   const { guest } = sandbox
-  const env: { [name: string]: Guest.Word } = { ...unit.environment, ...options.env }
+  const env: { [name: string]: Guest.Word } = { ...unit.environment, ...proxies, ...options.env }
   const files: Array<readonly [name: string, value: string]> = []
   for (const [name, secret] of Object.entries(options.secrets ?? {})) {
     const { as, value } = Secrets.normalize(secret)

@@ -69,6 +69,7 @@ const StepSchema = Schema.TaggedUnion({
   Exec: {
     argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [Word]),
     mounts: Schema.optional(Schema.Array(made)),
+    proxies: Schema.optional(made),
     options: commandOptions
   },
   Copy: {

@@ -2,7 +2,7 @@
  * Resolves a parsed Dockerfile: stages, the scopes of ARG and ENV, and each instruction as steps and settings of a
  * definition. Reads names in the build context, but boots nothing.
  */
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Path from "node:path"
@@ -381,10 +381,7 @@ class Resolver {
   }
 
   private lookupIn({ args, env, image }: State): Lookup {
-    return (name) => {
-      const found = env[name] ?? args[name] ?? (proxies.has(name) ? this.input.args[name] : undefined)
-      return found ?? this.imageOf(image).env[name]
-    }
+    return (name) => env[name] ?? args[name] ?? this.imageOf(image).env[name]
   }
 
   private absolute({ image, workdir }: State, path: string): string {
@@ -521,10 +518,13 @@ class Resolver {
       )
       this.addMount(state, flag, options, block, mounts, secrets)
     }
-    const inherited = Object.fromEntries(Object.entries(this.input.args).filter(([name]) => proxies.has(name)))
     // A variable of ENV hides the argument of the same name.
-    const env = Object.fromEntries(
-      Object.entries({ ...inherited, ...state.args }).filter(([name]) => !Object.hasOwn(state.env, name))
+    const env = Object.fromEntries(Object.entries(state.args).filter(([name]) => !Object.hasOwn(state.env, name)))
+    // With an ARG, a proxy is an argument as any other.
+    const hidden = Object.entries(this.input.args).flatMap(([name, value]) =>
+      proxies.has(name) && !Object.hasOwn(state.env, name) && !Object.hasOwn(state.args, name)
+        ? [[name, Redacted.make(value)] as const]
+        : []
     )
     const argv = wordsInJson(rest) ?? this.scriptOf(state, instruction)
     const [program, ...args] = argv
@@ -533,6 +533,7 @@ class Resolver {
       _tag: "Exec",
       argv: [program, ...args],
       ...(mounts.length === 0 ? {} : { mounts }),
+      ...(hidden.length === 0 ? {} : { proxies: Object.fromEntries(hidden) }),
       options: {
         description: source,
         ...(Object.keys(env).length === 0 ? {} : { env }),

@@ -3,8 +3,10 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
 import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
 import * as Http from "node:http"
 import * as Path from "node:path"
+import * as Microsandbox from "../../../src/Microsandbox.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
 import { buildCounting, disk, readIn, test, verdicts } from "../support.ts"
 
@@ -235,6 +237,34 @@ describe("Snapshot.fromDockerfile", () => {
         [yield* runs("one", "three"), yield* runs("1", "three"), yield* runs("1", "3")],
         ["one\ntwo\nthree", "1\ntwo\nthree", "1\ntwo\n3"]
       )
+    })
+  )
+
+  test(
+    "gives proxies to each RUN, and keeps them out of keys and off the disk",
+    Effect.gen(function* () {
+      const { home } = yield* Microsandbox.Microsandbox
+      const build = (password: string, declaration = "LABEL a=b") =>
+        buildOf(
+          ["FROM debian:12", declaration, "ENV NO_PROXY=own", 'RUN echo "${#HTTPS_PROXY} $NO_PROXY" > /seen'].join(
+            "\n"
+          ),
+          {},
+          { args: { HTTPS_PROXY: `http://user:${password}@a`, NO_PROXY: "other" } }
+        )
+      const { built, definition } = yield* build("hidden-1")
+      assert.strictEqual(yield* readIn(built, "/seen"), "22 own\n")
+      assert.notInclude(JSON.stringify(definition), "hidden-1")
+      const files = yield* Effect.promise(() => Fs.readdir(home, { recursive: true, withFileTypes: true }))
+      for (const file of files.filter((file) => file.isFile())) {
+        assert.notInclude(
+          yield* Effect.promise(() => Fs.readFile(Path.join(file.parentPath, file.name), "latin1")),
+          "hidden-1"
+        )
+      }
+      assert.deepStrictEqual((yield* build("hidden-2")).steps, [])
+      assert.deepStrictEqual((yield* build("hidden-1", "ARG HTTPS_PROXY")).steps, [1])
+      assert.deepStrictEqual((yield* build("hidden-2", "ARG HTTPS_PROXY")).steps, [1])
     })
   )
 
