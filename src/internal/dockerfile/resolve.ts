@@ -275,7 +275,7 @@ class Resolver {
             labels: {},
             steps: []
           }
-        : { ...this.stateOf(parent), args: {}, hasCmd: false }
+        : { ...this.stateOf(parent), hasCmd: false }
     // What is wrong with later instructions is told before an image is pulled.
     let needed: ImageNeeded | undefined
     for (const instruction of block.instructions) {

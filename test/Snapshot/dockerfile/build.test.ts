@@ -110,14 +110,15 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
-    "copies from a stage that begins with the same steps",
+    "copies from a stage that begins with the same steps and arguments",
     Effect.gen(function* () {
       const { built } = yield* buildOf(
         [
           "FROM debian:12 AS base",
+          "ARG WORD=other",
           "RUN echo base > /base",
           "FROM base AS other",
-          "RUN echo other > /other",
+          "RUN echo $WORD > /other",
           "FROM base",
           "COPY --from=other /other /"
         ].join("\n")
