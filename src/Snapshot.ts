@@ -106,6 +106,8 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
   /** The file and line that created the definition. */
   readonly declaredAt: string | undefined
+  /** Steps have the `/tmp` of the disk, as in Docker, and not memory. Default: only in those of {@link fromDockerfile}. */
+  readonly keepsTmp?: boolean | undefined
   /** Never set. It makes the type error of `Sandbox.launch({ snapshot: definition })` say what to do. */
   readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
@@ -508,6 +510,8 @@ export interface DockerfileOptions {
  * mounts, git repositories, symbolic modes, and `COPY` with `--parents` or
  * `--exclude`. The shell and the triggers of a base image are ignored. Mounts need `mount` in the guest.
  *
+ * Steps see the `/tmp` of the disk, as in Docker. A sandbox has memory there, and in `/run`.
+ *
  * **Example** (Building a Dockerfile)
  *
  * ```ts
@@ -541,7 +545,8 @@ export const fromDockerfile = (
             ...fields,
             base: { _tag: "Image", reference: image },
             options: {},
-            verification: undefined
+            verification: undefined,
+            keepsTmp: true
           }),
         name,
         dockerfile,

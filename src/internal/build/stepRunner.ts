@@ -41,7 +41,7 @@ export interface Task<E, R> {
 
 export const run = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E, R> =>
   Effect.andThen(
-    // A folder in memory, such as below `/tmp`, was removed after the previous step.
+    // A folder in memory, such as below `/run`, was removed after the previous step.
     task.unit.workdir === undefined || task.unit.step._tag === "Workdir"
       ? Effect.void
       : task.sandbox.guest.makeDirectory(task.unit.workdir),
@@ -241,6 +241,25 @@ const mountsOf = (guest: Guest.Guest) =>
 /** The paths at which something is mounted. */
 export const mountPointsOf = (guest: Guest.Guest): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
   Effect.map(mountsOf(guest), (mounts) => mounts.map(({ path }) => path))
+
+/** Whether a path is in the folder that {@link uncoverTmp} uncovers. */
+export const isInTmp = (path: string): boolean => Path.posix.resolve("/", path).split("/")[1] === "tmp"
+
+/**
+ * Uncovers the `/tmp` of the disk, over which the runtime mounts memory. An image without `umount` fails only if what it
+ * covers is needed.
+ */
+export const uncoverTmp = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  isNeeded: boolean
+): Effect.fn.Return<void, LightboxError> {
+  if (!(yield* mountsOf(guest)).some(({ path, type }) => path === "/tmp" && type === "tmpfs")) return
+  yield* Execution.collect(guest, method, Execution.asRoot("umount", "/tmp"), { check: true }).pipe(
+    Effect.catchReason("LightboxError", "CommandNotStarted", (_, error) =>
+      isNeeded ? Effect.fail(error) : Effect.void
+    )
+  )
+})
 
 /**
  * Removes what would not survive a restart: processes and files in memory. A step

@@ -18,7 +18,7 @@ import type { KeyedUnit } from "../plan/keys.ts"
 import { addedBy } from "../plan/units.ts"
 import type { Item, Taken } from "./adding.ts"
 import { method } from "./context.ts"
-import { mountPointsOf } from "./stepRunner.ts"
+import { isInTmp, mountPointsOf, uncoverTmp } from "./stepRunner.ts"
 
 type Source = Extract<AddSource, { readonly _tag: "Snapshot" }>
 
@@ -45,7 +45,12 @@ export const make = (options: {
     sources: ReadonlyArray<Source>
   ): Effect.fn.Return<void, LightboxError, Scope.Scope> {
     const { base } = definition
-    const common = { network: "none" as const, labels: { [roleLabel]: "builder", [definitionLabel]: definition.name } }
+    const common = {
+      network: "none" as const,
+      // Its own folder may be below `/tmp`, where it is not when it boots.
+      cwd: "/",
+      labels: { [roleLabel]: "builder", [definitionLabel]: definition.name }
+    }
     const { pullPolicy, registry } = definition.options
     // Nothing but an image has no steps.
     const from: Sandbox.LaunchOptions =
@@ -62,14 +67,20 @@ export const make = (options: {
       })
     }
     yield* Sandbox.run(from, ({ guest }) =>
-      Effect.forEach(
-        archives,
-        Effect.fnUntraced(function* ([source, archive]) {
-          const items = (yield* Effect.forEach(source.paths, (path) => itemsIn(guest, path))).flat()
-          yield* writeArchive(guest, items, archive)
-          taken.set(source, { archive, items })
-        }),
-        { discard: true }
+      Effect.andThen(
+        uncoverTmp(
+          guest,
+          sources.some(({ paths }) => paths.some(isInTmp))
+        ),
+        Effect.forEach(
+          archives,
+          Effect.fnUntraced(function* ([source, archive]) {
+            const items = (yield* Effect.forEach(source.paths, (path) => itemsIn(guest, path))).flat()
+            yield* writeArchive(guest, items, archive)
+            taken.set(source, { archive, items })
+          }),
+          { discard: true }
+        )
       )
     ).pipe(Effect.provide(services))
   })

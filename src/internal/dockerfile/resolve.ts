@@ -130,11 +130,15 @@ class Resolver {
     const { target } = this.input
     const last = this.blocks.at(-1)
     if (last === undefined) throw new Problem({ line: 1, column: 1 }, "there is no FROM")
-    if (target === undefined) return this.definitionOf(last, this.input.name)
-    const block = this.find(target, this.blocks.length)
+    const block = target === undefined ? last : this.find(target, this.blocks.length)
     if (block === undefined) {
       const names = this.blocks.map(({ index, name }) => name ?? String(index)).join(", ")
       throw new Problem(last.from.at, `there is no stage "${target}", only ${names}`)
+    }
+    const { workdir = "" } = this.stateOf(block)
+    if (workdir.startsWith("/tmp/")) {
+      const { at } = block.instructions.findLast(({ keyword }) => keyword === "WORKDIR") ?? block.from
+      throw new Problem(at, `a sandbox cannot begin in ${workdir}: its /tmp is in memory`)
     }
     return this.definitionOf(block, this.input.name)
   }
@@ -670,6 +674,7 @@ class Resolver {
     const isFolder = last.endsWith("/") || last === "." || last.endsWith("/.")
     if (count > 1 && !isFolder) throw new Problem(at, `the destination of several sources must end with a slash`)
     const to = `${this.absolute(state, last)}${isFolder ? "/" : ""}`.replace(/\/+$/, "/")
+    if (/^\/(?:var\/)?run\//.test(to)) throw new Problem(at, `cannot keep ${to}: a sandbox has /run in memory`)
     const options = { description: source, ...this.attributesOf(state, instruction) }
     const from = flagOf(flags, "from")
     const urls = keyword === "ADD" && from === undefined ? paths.filter((path) => /^https?:\/\//.test(path)) : []

@@ -206,7 +206,7 @@ const textsOf = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | unde
   })
 
 const descriptorOf = (
-  { environment, step, user, workdir }: Unit<unknown, unknown>,
+  { environment, keepsTmp, step, user, workdir }: Unit<unknown, unknown>,
   listing: Listing.Listing | undefined,
   added: ReadonlyMap<AddSource, Added>
 ): Descriptor => {
@@ -217,6 +217,7 @@ const descriptorOf = (
         ...argumentsOf(step),
         workdir,
         user,
+        tmp: keepsTmp ? "disk" : undefined,
         network: step.options.network,
         cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
       },

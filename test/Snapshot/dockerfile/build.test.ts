@@ -169,10 +169,9 @@ describe("Snapshot.fromDockerfile", () => {
       const definitions = yield* Effect.forEach([run("a", "b", "a"), run("b", "a", "b")], (text, index) =>
         Snapshot.fromDockerfile(`app${index}`, { text })
       )
-      const [one, two] = yield* Effect.all(
-        definitions.map((definition) => Snapshot.build(definition)),
-        { concurrency: "unbounded" }
-      )
+      const [one, two] = yield* Effect.forEach(definitions, (definition) => Snapshot.build(definition), {
+        concurrency: "unbounded"
+      })
       assert.isDefined(one)
       assert.isDefined(two)
       assert.include(yield* readIn(two, "/files"), "/c2:\nfile\n")
@@ -239,6 +238,41 @@ describe("Snapshot.fromDockerfile", () => {
         ["one\ntwo\nthree", "1\ntwo\nthree", "1\ntwo\n3"]
       )
     })
+  )
+
+  test(
+    "keeps files of /tmp while it builds",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12 AS build",
+          "COPY a.txt /tmp/",
+          "WORKDIR /tmp/work",
+          "RUN cat /tmp/a.txt > out",
+          "FROM debian:12",
+          "COPY --from=build /tmp/w*/out /tmp/",
+          "RUN --network=none mv /tmp/out /out",
+          "RUN ls /tmp > /left",
+          "USER app",
+          "RUN mktemp"
+        ].join("\n"),
+        { "a.txt": "a" }
+      )
+      assert.deepStrictEqual([yield* readIn(built, "/out"), yield* readIn(built, "/left")], ["a", ""])
+    })
+  )
+
+  test(
+    "needs umount in an image only for files of /tmp",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf("FROM debian:12\nCOPY a.txt /a\nRUN cat /a > /tmp/b", { "a.txt": "a" })
+      assert.strictEqual(yield* readIn(built, "/a"), "a")
+      const error = yield* Effect.flip(
+        buildOf("FROM debian:12\nCOPY a.txt /tmp/\nRUN cat /tmp/a.txt", { "a.txt": "a" })
+      )
+      assert.include(error.message, "Could not start umount /tmp")
+    }),
+    { images: { [image]: { isCached: true, programs: ["sh", "cat", "tar", "kill", "sync"] } } }
   )
 
   test(
