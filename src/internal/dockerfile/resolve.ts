@@ -119,6 +119,8 @@ class Resolver {
   private readonly blocks: ReadonlyArray<Block>
   private readonly states = new Map<Block, State>()
   private readonly definitions = new Map<string, Definition>()
+  /** By reference. */
+  private readonly imageDefinitions = new Map<string, Definition>()
 
   constructor(input: Input) {
     this.input = input
@@ -740,11 +742,10 @@ class Resolver {
     if (/^\d+$/.test(name) || name.toLowerCase() === block.name)
       throw new Problem(at, `there is no stage ${name} before this one`)
     if (name.includes("$")) throw new Problem(at, "variables in --from are not supported")
-    const slug = `${this.input.name}.${name.replace(/[^A-Za-z0-9._-]+/g, "-")}`
-    const found = this.definitions.get(slug)
-    const image = { name: slug, image: name, steps: [], defaults: {}, labels: {}, declaredAt: this.lineOf(at) }
-    const made = found ?? this.input.define(image)
-    this.definitions.set(slug, made)
+    const found = this.imageDefinitions.get(name)
+    const image = { name: `image-${identifier(name)}`, image: name, steps: [], defaults: {}, labels: {} }
+    const made = found ?? this.input.define({ ...image, declaredAt: this.lineOf(at) })
+    this.imageDefinitions.set(name, made)
     return made
   }
 }
@@ -781,11 +782,14 @@ const ownerOf = (user: string): string => (/^\d+$/.test(user) ? `${user}:${user}
 const runFile = 'f=$(mktemp) && printf %s "$1" > "$f" && chmod 700 "$f" && { "$f"; s=$?; rm -f "$f"; exit "$s"; }'
 
 /** The volume of a cache. All Dockerfiles with the same id share it, as in Docker. */
-const volumeOf = (id: string): string =>
-  `build-cache-${id
+const volumeOf = (id: string): string => `build-cache-${identifier(id)}`
+
+/** Turns any text into a part of a name that no other text has. */
+const identifier = (text: string): string =>
+  `${text
     .replace(/[^A-Za-z0-9._-]+/g, "-")
     .replace(/^-+|-+$/g, "")
-    .slice(0, 60)}-${Crypto.hash("sha256", id).slice(0, 8)}`
+    .slice(0, 60)}-${Crypto.hash("sha256", text).slice(0, 8)}`
 
 /** A name for the file of a secret. */
 const secretName = (id: string): string =>

@@ -8,7 +8,7 @@ import * as Http from "node:http"
 import * as Path from "node:path"
 import * as Microsandbox from "../../../src/Microsandbox.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
-import { buildCounting, disk, readIn, test, verdicts } from "../support.ts"
+import { buildCounting, disk, image, readIn, test, verdicts } from "../support.ts"
 
 /** A folder with files, by path. */
 const contextWith = Effect.fnUntraced(function* (files: { readonly [path: string]: string }) {
@@ -20,6 +20,9 @@ const contextWith = Effect.fnUntraced(function* (files: { readonly [path: string
   }
   return folder
 })
+
+/** The reference of an image that is longer than a name of a snapshot may be. */
+const deep = `registry.example.com${"/organisation".repeat(9)}/image`
 
 const buildOf = Effect.fnUntraced(function* (
   text: string,
@@ -107,6 +110,34 @@ describe("Snapshot.fromDockerfile", () => {
         ["app", "app.build"]
       )
     })
+  )
+
+  test(
+    "tells images from stages and from each other, whatever their references",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12 AS debian-12",
+          "RUN echo stage > /who",
+          "FROM debian:12",
+          "COPY --from=debian:12 /who /image",
+          "COPY --from=debian-12 /who /stage",
+          ...[`${deep}:1`, `${deep}-1`].map((reference, index) => `COPY --from=${reference} /who /${index}`)
+        ].join("\n")
+      )
+      const found = yield* disk(built)
+      assert.deepStrictEqual(
+        ["/image", "/stage", "/0", "/1"].map((path) => found[path]?.split(" ").at(-1)),
+        ["debian", "stage\n", "colon", "dash"]
+      )
+    }),
+    {
+      images: {
+        [image]: { isCached: true, files: { "/who": "debian" } },
+        [`${deep}:1`]: { isCached: true, files: { "/who": "colon" } },
+        [`${deep}-1`]: { isCached: true, files: { "/who": "dash" } }
+      }
+    }
   )
 
   test(
