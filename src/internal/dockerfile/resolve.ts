@@ -722,17 +722,29 @@ class Resolver {
     const { context, ignore } = this.input
     if (context === undefined) throw new Problem(at, "it copies from the build context, but none is given")
     const isIgnored = ignorerOf(ignore)
-    for (const path of paths) {
-      const inside = cleaned(path)
-      if (hasWildcard(inside)) continue
+    const hasExceptions = ignore.some((line) => line.trim().startsWith("!"))
+    const isLeftOut = (path: string): boolean => {
+      if (path === "" || !isIgnored(path)) return false
+      const place = Path.join(context, path)
+      return (
+        !hasExceptions ||
+        !FsSync.lstatSync(place).isDirectory() ||
+        FsSync.readdirSync(place).every((name) => isLeftOut(`${path}/${name}`))
+      )
+    }
+    const followed = paths.map((path) => {
+      const inside = followLinks(context, path)
+      if (inside === undefined) throw new Problem(at, `the symbolic links of ${path} have no end`)
+      if (hasWildcard(inside)) return inside
       const stats = FsSync.lstatSync(Path.join(context, inside), { throwIfNoEntry: false })
       if (stats === undefined) throw new Problem(at, `${path} does not exist in the build context ${context}`)
       if (inside !== "" && stats.isSymbolicLink()) {
         throw new Problem(at, `${path} is a symbolic link, which is not supported as a source`)
       }
-      if (stats.isFile() && isIgnored(inside)) throw new Problem(at, `${path} is left out by the ignore file`)
-    }
-    return { _tag: "Context", root: context, paths: paths.map(cleaned), ignore, unpack }
+      if (isLeftOut(inside)) throw new Problem(at, `${path} is left out by the ignore file`)
+      return inside
+    })
+    return { _tag: "Context", root: context, paths: followed, ignore, unpack }
   }
 
   /** A stage before this one, or an image. */
@@ -773,6 +785,27 @@ const wordsInJson = (text: string): ReadonlyArray<string> | undefined => {
   } catch {
     return undefined
   }
+}
+
+/** Follows links to folders in a path of a context, which they cannot leave. Returns nothing for a loop. */
+const followLinks = (context: string, path: string): string | undefined => {
+  let rest = cleaned(path).split("/")
+  let done: Array<string> = []
+  for (let links = 0; links < 255;) {
+    const [name = "", ...others] = rest
+    // The last name is not followed, nor is what a wildcard finds.
+    if (others.length === 0 || hasWildcard(name)) return cleaned([...done, ...rest].join("/"))
+    rest = others
+    if (name === "..") done.pop()
+    else if (name !== "" && name !== ".") done.push(name)
+    const place = Path.join(context, ...done)
+    if (FsSync.lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() !== true) continue
+    links++
+    const target = FsSync.readlinkSync(place)
+    done = target.startsWith("/") ? [] : done.slice(0, -1)
+    rest = [...target.split("/"), ...rest]
+  }
+  return undefined
 }
 
 /** A numeric user without a group has the group of the same number. */

@@ -159,6 +159,45 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
+    "follows links to folders of the context, and copies what an exception keeps of an ignored folder",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const context = yield* contextWith({
+        "shared/lib/a.js": "a",
+        "dir/a": "",
+        "dir/b/c": "c",
+        ".dockerignore": "dir\n!dir/b"
+      })
+      yield* fs.makeDirectory(`${context}/app`)
+      yield* fs.symlink("../shared", `${context}/app/shared`)
+      yield* fs.symlink("/shared/lib", `${context}/lib`)
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12",
+          "COPY app/shared/lib/a.js lib/*.js /one/",
+          "COPY app/shared/lib/ /two/",
+          "COPY dir /three/",
+          "RUN --mount=source=lib/a.js,target=/m cat /m > /bound"
+        ].join("\n"),
+        {},
+        { context }
+      )
+      const found = yield* disk(built)
+      assert.deepStrictEqual(
+        Object.entries(found).filter(
+          ([path, text]) => /^\/(one|two|three|bound)/.test(path) && text.startsWith("File")
+        ),
+        [
+          ["/bound", "File 644 0:0 a"],
+          ["/one/a.js", "File 644 0:0 a"],
+          ["/three/b/c", "File 644 0:0 c"],
+          ["/two/a.js", "File 644 0:0 a"]
+        ]
+      )
+    })
+  )
+
+  test(
     "gives a RUN its mounts, and leaves nothing of them",
     Effect.gen(function* () {
       const { built } = yield* buildOf(

@@ -28,6 +28,9 @@ const refused: { readonly [lines: string]: string } = {
   "FROM a\nRUN --security=insecure x": "--security=insecure is not supported",
   "FROM a\nCOPY missing /": "missing does not exist in the build context",
   "FROM a\nCOPY secret.txt /": "secret.txt is left out by the ignore file",
+  "FROM a\nCOPY ignored /x/": "ignored is left out by the ignore file",
+  "FROM a\nCOPY loop/x /": "the symbolic links of loop/x have no end",
+  "FROM a\nCOPY out/passwd /": "out/passwd does not exist in the build context",
   "FROM a\nCOPY link /": "link is a symbolic link, which is not supported as a source",
   "FROM a\nCOPY file.txt file.txt /x": "the destination of several sources must end with a slash",
   "FROM a\nCOPY file.txt /run/x/": "cannot keep /run/x/: a sandbox has /run in memory",
@@ -57,7 +60,10 @@ describe("Snapshot.fromDockerfile", () => {
       const context = yield* fs.makeTempDirectoryScoped()
       yield* fs.writeFileString(`${context}/file.txt`, "")
       yield* fs.writeFileString(`${context}/secret.txt`, "")
-      yield* fs.writeFileString(`${context}/.dockerignore`, "secret.*\n")
+      yield* fs.writeFileString(`${context}/.dockerignore`, "secret.*\nignored\n!other")
+      yield* fs.makeDirectory(`${context}/ignored/folder`, { recursive: true })
+      yield* fs.symlink("loop", `${context}/loop`)
+      yield* fs.symlink("/etc", `${context}/out`)
       yield* fs.symlink("file.txt", `${context}/link`)
       for (const [text, expected] of Object.entries(refused)) {
         const error = yield* Effect.flip(Snapshot.fromDockerfile("app", { text }, { context }))
