@@ -92,19 +92,25 @@ describe("Snapshot.fromDockerfile", () => {
       const { built, steps } = yield* buildOf(
         [
           "FROM debian:12 AS build",
-          "RUN mkdir -p /out/bin && echo tool > /out/bin/tool && chmod 755 /out/bin/tool",
+          "RUN mkdir -p /out/bin /out/empty && echo tool > /out/bin/tool && chmod 755 /out/bin/tool && touch /out/file",
           "FROM debian:12 AS unused",
           "RUN false",
           "FROM debian:12",
-          "COPY --from=build --chown=5 /out/bin/t* /usr/local/bin/",
+          "COPY --from=build --chown=5 /out/*/t* /usr/local/bin/",
+          "COPY --from=build /o*/tool* /out/*/tool /by-pattern/",
+          "COPY --from=build /out/*.so /none/*/x /by-pattern/",
           "COPY --from=debian:12 /etc/passwd /passwd"
         ].join("\n")
       )
       const found = yield* disk(built)
       assert.strictEqual(found["/usr/local/bin/tool"], "File 755 5:5 tool\n")
       assert.include(found["/passwd"] ?? "", "root")
+      assert.deepStrictEqual(
+        Object.keys(found).filter((path) => path.startsWith("/by-pattern/")),
+        ["/by-pattern/tool"]
+      )
       // That of the stage, then those of the snapshot. The image has none, and the other stage is not built.
-      assert.deepStrictEqual(steps, [1, 1, 2])
+      assert.deepStrictEqual(steps, [1, 1, 2, 3, 4])
       assert.deepStrictEqual(
         (yield* Snapshot.list()).map(({ name }) => name),
         ["app", "app.build"]
