@@ -351,7 +351,12 @@ type StepFields<E = never, R = never> =
       readonly options: WriteOptions
     }
   | { readonly _tag: "Add"; readonly from: AddSource; readonly to: string; readonly options: CopyOptions }
-  | { readonly _tag: "Workdir"; readonly path: string; readonly owner?: Owner | undefined }
+  | {
+      readonly _tag: "Workdir"
+      readonly path: string
+      /** Of a new folder; in definitions of {@link fromDockerfile} also the user of an image. Default: root. */
+      readonly owner?: Owner | { readonly image: string } | undefined
+    }
   | {
       readonly _tag: "Effect"
       readonly name: string

@@ -10,6 +10,7 @@ import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
 import type { AddSource, CommandStepOptions, CopyOptions, Step } from "../../Snapshot.ts"
+import { ownerOf } from "../dockerfile/owner.ts"
 import { redactWords } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -68,8 +69,9 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
     case "Workdir":
       return step.owner === undefined
         ? guest.makeDirectory(step.path)
-        : Effect.flatMap(GuestFiles.resolveOwner(guest, method, step.owner), (owner) =>
-            Adding.makeFolders(guest, step.path, owner)
+        : ownerIn(driver, step.owner).pipe(
+            Effect.flatMap((owner) => GuestFiles.resolveOwner(guest, method, owner)),
+            Effect.flatMap((owner) => Adding.makeFolders(guest, step.path, owner))
           )
     case "Effect":
       return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
@@ -77,6 +79,15 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
       )
   }
 }
+
+/** Looks up the user of an image, which has booted. */
+const ownerIn = (
+  driver: Microsandbox.Microsandbox["Service"],
+  owner: Guest.Owner | { readonly image: string }
+): Effect.Effect<Guest.Owner | undefined, LightboxError> =>
+  typeof owner === "object" && "image" in owner
+    ? Effect.map(driver.getImage(owner.image), ({ user = "" }) => (user === "" ? undefined : ownerOf(user)))
+    : Effect.succeed(owner)
 
 const add = (
   { sandbox: { guest }, takenFrom, unit }: Task<unknown, unknown>,

@@ -19,6 +19,7 @@ import {
   Labels,
   SnapshotName,
   notBlank,
+  Owner,
   recordOf,
   ScheduleSchema,
   Text,
@@ -89,7 +90,7 @@ const StepSchema = Schema.TaggedUnion({
   },
   Workdir: {
     path: GuestPath,
-    owner: copyOptions.owner,
+    owner: Schema.optional(Schema.Union([Owner, Schema.Struct({ image: Schema.String })])),
     options: Schema.Struct(commonOptions)
   },
   Effect: {

@@ -11,6 +11,7 @@ import type { LaunchDefaults, PortMapping, Service } from "../../SandboxConfig.t
 import type { AddSource, Definition, Step, StepMount, StepSecret } from "../../Snapshot.ts"
 import { signals } from "../config/signals.ts"
 import { cleaned, hasWildcard, ignorerOf } from "./ignoreFile.ts"
+import { ownerOf } from "./owner.ts"
 import { type Dockerfile, type Flag, heredocIn, type Instruction } from "./parse.ts"
 import { type Position, Problem } from "./problem.ts"
 import { expand, expandText, type Lookup, wordsOf } from "./words.ts"
@@ -365,12 +366,12 @@ class Resolver {
       }
       case "WORKDIR": {
         const path = this.absolute(state, value())
-        const { user } = state
+        const { image, user } = state
         return {
           ...this.with(state, instruction, {
             _tag: "Workdir",
             path,
-            ...(user === undefined ? {} : { owner: ownerOf(user) }),
+            owner: user === undefined ? { image } : ownerOf(user),
             options: { description: instruction.source }
           }),
           workdir: path
@@ -807,9 +808,6 @@ const followLinks = (context: string, path: string): string | undefined => {
   }
   return undefined
 }
-
-/** A numeric user without a group has the group of the same number. */
-const ownerOf = (user: string): string => (/^\d+$/.test(user) ? `${user}:${user}` : user)
 
 /** Runs the text of a program, which says in its first line what runs it. */
 const runFile = 'f=$(mktemp) && printf %s "$1" > "$f" && chmod 700 "$f" && { "$f"; s=$?; rm -f "$f"; exit "$s"; }'

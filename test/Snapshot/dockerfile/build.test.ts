@@ -7,6 +7,7 @@ import * as Fs from "node:fs/promises"
 import * as Http from "node:http"
 import * as Path from "node:path"
 import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
 import { buildCounting, disk, image, readIn, test, verdicts } from "../support.ts"
 
@@ -144,6 +145,27 @@ describe("Snapshot.fromDockerfile", () => {
         [`${deep}-1`]: { isCached: true, files: { "/who": "dash" } }
       }
     }
+  )
+
+  test(
+    "makes the folder of WORKDIR for the user of the image, which needs no look-up to plan",
+    Effect.gen(function* () {
+      const text = ["FROM debian:12", "WORKDIR /work/sub", "RUN touch file", "USER root", "WORKDIR /root/sub"].join(
+        "\n"
+      )
+      const definition = yield* Snapshot.fromDockerfile("app", { text })
+      const { calls } = yield* MicrosandboxMemory.Control
+      assert.notInclude(
+        (yield* calls).map(({ operation }) => operation),
+        "getImage"
+      )
+      const found = yield* disk(yield* Snapshot.build(definition))
+      assert.deepStrictEqual(
+        ["/work", "/work/sub", "/work/sub/file", "/root/sub"].map((path) => found[path]?.split(" ")[2]),
+        ["1000:1000", "1000:1000", "1000:1000", "0:0"]
+      )
+    }),
+    { images: { [image]: { isCached: true, user: "app" } } }
   )
 
   test(
