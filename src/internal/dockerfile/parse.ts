@@ -72,6 +72,10 @@ const isComment = (line: string): boolean => /^\s*#/.test(line)
 
 export const parse = (text: string): Dockerfile => {
   const lines = text.replace(/^\ufeff/, "").split(/\r?\n/)
+  for (const [index, line] of lines.entries()) {
+    if (line.includes("\0"))
+      throw new Problem({ line: index + 1, column: line.indexOf("\0") + 1 }, "expected no NUL character")
+  }
   let next = 0
   let escape: "\\" | "`" = "\\"
   const seen = new Set<string>()

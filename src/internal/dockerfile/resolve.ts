@@ -3,12 +3,14 @@
  * definition. Reads names in the build context, but boots nothing.
  */
 import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Path from "node:path"
 import type { ImageDetail } from "../../Microsandbox.ts"
 import type { LaunchDefaults, PortMapping, Service } from "../../SandboxConfig.ts"
 import type { AddSource, Definition, Step, StepMount, StepSecret } from "../../Snapshot.ts"
+import { checkOwnLabel, checkVariable, User } from "../config/schemas.ts"
 import { signals } from "../config/signals.ts"
 import { cleaned, hasWildcard, ignorerOf } from "./ignoreFile.ts"
 import { ownerOf } from "./owner.ts"
@@ -346,7 +348,7 @@ class Resolver {
         return state
       }
       case "USER": {
-        const user = value()
+        const user = userIn(value(), at)
         return { ...this.with(state, instruction, { _tag: "User", user }), user }
       }
       case "VOLUME": {
@@ -421,7 +423,12 @@ class Resolver {
     const expanded = (text: string) => expand(text, lexer, instruction.at, this.lookupIn(state))
     // All of them see the variables from before the instruction.
     return Object.fromEntries(
-      this.pairs(instruction, false).map(([name, value = ""]) => [expanded(name), expanded(value)])
+      this.pairs(instruction, false).map(([rawName, value = ""]) => {
+        const name = expanded(rawName)
+        const problem = instruction.keyword === "LABEL" ? checkOwnLabel(name) : checkVariable(name)
+        if (problem !== undefined) throw new Problem(instruction.at, problem)
+        return [name, expanded(value)]
+      })
     )
   }
 
@@ -612,9 +619,15 @@ class Resolver {
         })
         return
       }
-      case "tmpfs":
-        mounts.push({ _tag: "Tmpfs", target: target(), size: get("size") })
+      case "tmpfs": {
+        const size = get("size")
+        if (size !== undefined && !/^\d+(?:[kmg]i?)?b?$/i.test(size)) {
+          throw new Problem(at, `size=${size} is not a size such as 64m`)
+        }
+        // The kernel knows no other units than k, m and g.
+        mounts.push({ _tag: "Tmpfs", target: target(), size: size?.toLowerCase().replace(/i?b?$/, "") })
         return
+      }
       case "secret": {
         const name = get("id") ?? (path === undefined ? "" : Path.posix.basename(path))
         const secret = this.input.secrets[name]
@@ -686,6 +699,8 @@ class Resolver {
     if (repository !== undefined || urls.some((url) => /\.git(?:#|$)/.test(url))) {
       throw new Problem(at, "ADD of a git repository is not supported: use RUN git clone")
     }
+    const wrong = urls.find((url) => !URL.canParse(url))
+    if (wrong !== undefined) throw new Problem(at, `${wrong} is not a URL`)
     const checksum = flagOf(flags, "checksum")
     if (checksum !== undefined && (urls.length === 0 || !/^sha256:[0-9a-f]{64}$/.test(checksum))) {
       throw new Problem(at, "expected --checksum=sha256:… and a URL")
@@ -713,7 +728,7 @@ class Resolver {
       throw new Problem(at, `--chmod=${mode} is not supported: expected an octal mode such as 755`)
     }
     return {
-      ...(owner === undefined ? {} : { owner: ownerOf(owner) }),
+      ...(owner === undefined ? {} : { owner: ownerOf(userIn(owner, at)) }),
       ...(mode === undefined ? {} : { mode: Number.parseInt(mode, 8) })
     }
   }
@@ -776,6 +791,11 @@ const mountOptions: { readonly [type: string]: ReadonlyArray<string> } = {
 
 const flagOf = (flags: ReadonlyArray<Flag>, name: string): string | undefined =>
   flags.findLast((flag) => flag.name === name)?.value
+
+const userIn = (text: string, at: Position): string => {
+  if (!Schema.is(User)(text)) throw new Problem(at, `expected a user such as app or 1000:1000, not "${text}"`)
+  return text
+}
 
 /** The words of a JSON array of strings, or nothing for any other text. */
 const wordsInJson = (text: string): ReadonlyArray<string> | undefined => {

@@ -41,6 +41,12 @@ const refused: { readonly [lines: string]: string } = {
   "FROM a AS b\nCOPY --from=b x /": "there is no stage b before this one",
   "FROM a\nADD https://x.test/y.git /": "ADD of a git repository is not supported: use RUN git clone",
   "FROM a\nADD --checksum=md5:1 https://x.test/y /": "expected --checksum=sha256:… and a URL",
+  "FROM a\nADD http:// /x/": "http:// is not a URL",
+  'FROM a\nUSER ""': 'expected a user such as app or 1000:1000, not ""',
+  "FROM a\nCOPY --chown=a:b:c file.txt /": 'expected a user such as app or 1000:1000, not "a:b:c"',
+  'FROM a\nENV ""=x': 'expected a variable name without "=" or NUL',
+  "FROM a\nLABEL lightbox.x=y": 'labels that begin with "lightbox." are reserved',
+  "FROM a\nRUN --mount=type=tmpfs,target=/x,size=abc y": "size=abc is not a size such as 64m",
   "FROM a\nENV x": "expected ENV name=value",
   "FROM a\nENV x=1 y": "expected ENV name=value, not y",
   'FROM a\nENV x="': 'a " has no end',
@@ -98,6 +104,7 @@ describe("Snapshot.fromDockerfile", () => {
           Snapshot.fromDockerfile("app", { text }, { target: "x" }),
           Snapshot.fromDockerfile("app", { text }, { args: { X: "1" } }),
           Snapshot.fromDockerfile("app", { text: `${text}\nCOPY x /` }),
+          Snapshot.fromDockerfile("app", { text: `${text}\nCOPY a\0 /` }),
           Snapshot.fromDockerfile("app", { text: "# nothing" })
         ],
         (effect) => Effect.map(Effect.flip(effect), ({ message }) => message.split("\n")[0] ?? "")
@@ -112,6 +119,7 @@ describe("Snapshot.fromDockerfile", () => {
           'Invalid dockerfile: there is no stage "x", only 0 (Dockerfile:1:1)',
           "Invalid dockerfile: there is no ARG X (Dockerfile:1:1)",
           "Invalid dockerfile: it copies from the build context, but none is given (Dockerfile:2:1)",
+          "Invalid dockerfile: expected no NUL character (Dockerfile:2:7)",
           "Invalid dockerfile: there is no FROM (Dockerfile:1:1)"
         ]
       )
