@@ -3,7 +3,7 @@
  * here-documents. Nothing is expanded yet.
  */
 import { type Position, Problem } from "./problem.ts"
-import { type Lexer, unquoted, wordsOf } from "./words.ts"
+import { type Lexer, unquoted, wordsInJson, wordsOf } from "./words.ts"
 
 /** A file in the text of an instruction. */
 export interface Heredoc {
@@ -173,6 +173,6 @@ export const heredocIn = (word: string, lexer: Lexer) => {
 }
 
 const heredocsIn = (rest: string, lexer: Lexer, at: Position) =>
-  rest.includes("<<") && !rest.startsWith("[")
+  rest.includes("<<") && wordsInJson(rest) === undefined
     ? wordsOf(rest, lexer, at, true).flatMap((word) => heredocIn(word, lexer) ?? [])
     : []

@@ -16,7 +16,7 @@ import { cleaned, hasWildcard, ignorerOf } from "./ignoreFile.ts"
 import { ownerOf } from "./owner.ts"
 import { type Dockerfile, type Flag, heredocIn, type Instruction } from "./parse.ts"
 import { type Position, Problem } from "./problem.ts"
-import { expand, expandText, type Lookup, wordsOf } from "./words.ts"
+import { expand, expandText, type Lookup, wordsInJson, wordsOf } from "./words.ts"
 
 /** What a stage becomes. */
 export interface StageDefinition {
@@ -342,7 +342,8 @@ class Resolver {
       }
       case "STOPSIGNAL": {
         const signal = value()
-        if (!/^\d+$/.test(signal) && !(`SIG${signal.replace(/^SIG/, "")}` in signals)) {
+        const name = signal.replace(/^SIG/, "")
+        if (!/^\d+$/.test(signal) && !(`SIG${name}` in signals) && !/^RT(MIN|MAX)([+-]\d+)?$/.test(name)) {
           throw new Problem(at, `${signal} is not a signal`)
         }
         return state
@@ -487,7 +488,8 @@ class Resolver {
     }
     const millis = (name: string, otherwise: number) => {
       const text = flagOf(flags, name)
-      return text === undefined ? otherwise : durationOf(text, at)
+      // Docker reads 0 as its default, too.
+      return (text === undefined ? 0 : durationOf(text, at)) || otherwise
     }
     const retries = flagOf(flags, "retries")
     if (retries !== undefined && !/^\d+$/.test(retries)) throw new Problem(at, `--retries=${retries} is not a number`)
@@ -641,8 +643,9 @@ class Resolver {
         if (variable !== undefined) secrets[variable] = secret
         if (variable === undefined || path !== undefined) {
           const file = secretName(name)
+          const place = path === undefined ? `/run/secrets/${Path.posix.basename(name)}` : target()
           secrets[file] = { value: secret, as: "file" }
-          mounts.push({ _tag: "Secret", target: path === undefined ? undefined : target(), name: file, ...attributes })
+          mounts.push({ _tag: "Secret", target: place, name: file, ...attributes })
         }
         return
       }
@@ -678,7 +681,7 @@ class Resolver {
       const heredoc = found === undefined ? undefined : heredocs.find(({ name }) => name === found.name)
       if (heredoc === undefined) return []
       const { content, expands, name } = heredoc
-      return [{ name, content: expands ? expandText(content, lexer, at, lookup) : content }]
+      return [{ name, content: expands ? expandText(content, at, lookup) : content }]
     })
     const paths = words
       .slice(0, -1)
@@ -797,17 +800,6 @@ const userIn = (text: string, at: Position): string => {
   return text
 }
 
-/** The words of a JSON array of strings, or nothing for any other text. */
-const wordsInJson = (text: string): ReadonlyArray<string> | undefined => {
-  if (!text.startsWith("[")) return undefined
-  try {
-    const words: unknown = JSON.parse(text)
-    return Array.isArray(words) && words.every((word) => typeof word === "string") ? words : undefined
-  } catch {
-    return undefined
-  }
-}
-
 /** Follows links to folders in a path of a context, which they cannot leave. Returns nothing for a loop. */
 const followLinks = (context: string, path: string): string | undefined => {
   let rest = cleaned(path).split("/")
@@ -843,8 +835,7 @@ const identifier = (text: string): string =>
     .slice(0, 60)}-${Crypto.hash("sha256", text).slice(0, 8)}`
 
 /** A name for the file of a secret. */
-const secretName = (id: string): string =>
-  /^[A-Za-z_][A-Za-z0-9_.-]*$/.test(id) ? id : `_${id.replace(/[^A-Za-z0-9_.-]/g, "_")}`
+const secretName = (id: string): string => (/^[A-Za-z_][A-Za-z0-9_.-]*$/.test(id) ? id : `_${identifier(id)}`)
 
 const unitMillis: { readonly [unit: string]: number } = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 

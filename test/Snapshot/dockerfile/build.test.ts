@@ -235,16 +235,24 @@ describe("Snapshot.fromDockerfile", () => {
           "RUN --mount=type=cache,target=/root/.cache/x,sharing=locked cat /root/.cache/x/log > /log",
           "RUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B --mount=type=secret,id=a,target=/etc/key,mode=0400 \\",
           '  --mount=type=secret,id=none test "$(cat /run/secrets/a) $B $(cat /etc/key)" = "value-a value-b value-a"',
+          "RUN --mount=type=secret,id=2fa --mount=type=secret,id=x/_2fa cat /run/secrets/2fa /run/secrets/_2fa | wc -c > /length",
           "RUN --mount=type=tmpfs,target=/scratch,size=1m echo 1 > /scratch/x && cp /scratch/x /scratched",
           "RUN --mount=source=src,target=/mnt/src --mount=source=a.txt,target=/a.txt cat /mnt/src/b /a.txt > /bound"
         ].join("\n"),
         { "src/b": "b", "a.txt": "a" },
-        { secrets: { a: Redacted.make("value-a"), b: Redacted.make("value-b") } }
+        {
+          secrets: {
+            a: Redacted.make("value-a"),
+            b: Redacted.make("value-b"),
+            "2fa": Redacted.make("second-factor"),
+            "x/_2fa": Redacted.make("other")
+          }
+        }
       )
       const found = yield* disk(built)
       assert.deepStrictEqual(
-        ["/log", "/scratched", "/bound"].map((path) => found[path]),
-        ["File 644 0:0 first\n", "File 644 0:0 1\n", "File 644 0:0 ba"]
+        ["/log", "/scratched", "/bound", "/length"].map((path) => found[path]),
+        ["File 644 0:0 first\n", "File 644 0:0 1\n", "File 644 0:0 ba", "File 644 0:0 18\n"]
       )
       assert.deepStrictEqual(
         Object.keys(found).filter((path) =>
@@ -419,9 +427,9 @@ describe("Snapshot.fromDockerfile", () => {
           "EXPOSE 80 8000-8001/udp 80/tcp",
           'ENTRYPOINT ["server", "--on"]',
           "CMD run me",
-          "STOPSIGNAL SIGINT",
+          "STOPSIGNAL SIGRTMIN+3",
           "VOLUME /data",
-          "HEALTHCHECK --interval=5s --timeout=1s --retries=2 --start-period=1m CMD probe it"
+          "HEALTHCHECK --interval=0s --timeout=1s --retries=2 --start-period=1m CMD probe it"
         ].join("\n")
       })
       assert.deepStrictEqual(definition.labels, { a: "3", b: "two words" })
@@ -445,7 +453,7 @@ describe("Snapshot.fromDockerfile", () => {
             ready: {
               command: ["/bin/bash", "-o", "pipefail", "-c", "probe it"],
               interval: 1000,
-              timeout: 60_000 + 2 * 6000
+              timeout: 60_000 + 2 * 31_000
             }
           }
         }
@@ -508,12 +516,17 @@ describe("Snapshot.fromDockerfile", () => {
         "EOF",
         "RUN cat <<A > /three",
         "three",
+        "A",
+        "RUN [ -n x ] && cat <<A > /four",
+        "four",
         "A"
       ]
       const definition = yield* Snapshot.fromDockerfile("app", { text: text.join("\n") }, { context })
       const found = yield* disk(yield* Snapshot.build(definition))
       assert.deepStrictEqual(
-        ["/x/a", "/x/d", "/x/d/b", "/x/plain.gz", "/x/file.txt", "/one", "/two", "/three"].map((path) => found[path]),
+        ["/x/a", "/x/d", "/x/d/b", "/x/plain.gz", "/x/file.txt", "/one", "/two", "/three", "/four"].map(
+          (path) => found[path]
+        ),
         [
           "File 644 5:6 a",
           "Directory 755 5:6 ",
@@ -522,7 +535,8 @@ describe("Snapshot.fromDockerfile", () => {
           "File 600 0:0 downloaded",
           "File 644 0:0 one\n",
           "File 644 0:0 two\n",
-          "File 644 0:0 three\n"
+          "File 644 0:0 three\n",
+          "File 644 0:0 four\n"
         ]
       )
       const wrong = yield* Snapshot.fromDockerfile("app", {

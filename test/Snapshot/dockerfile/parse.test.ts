@@ -123,6 +123,7 @@ describe("words", () => {
       "${path%%.*}": "/x/y/z",
       "${path/y/b}": "/x/b/z.tar.gz",
       "${path//\\//-}": "-x-y-z.tar.gz",
+      "$1 ${1}$@$$${10:-d}": " d",
       $: "$",
       a$: "a$"
     }
@@ -144,8 +145,8 @@ describe("words", () => {
 
   it("leaves quotes of files as they are", () => {
     assert.strictEqual(
-      expandText(`it's "$a" \\$a \\n`, lexer, at, (name) => values[name]),
-      `it's "A" $a \\n`
+      expandText(`it's "$a" \\$a \\n \\\\n`, at, (name) => values[name]),
+      `it's "A" $a n \\n`
     )
   })
 
