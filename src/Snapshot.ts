@@ -515,7 +515,7 @@ export interface DockerfileOptions {
  * mounts, git repositories, symbolic modes, and `COPY` with `--parents` or
  * `--exclude`. The shell and the triggers of a base image are ignored. Mounts need `mount` in the guest.
  *
- * Steps see the `/tmp` of the disk, as in Docker. A sandbox has memory there, and in `/run`.
+ * Steps see the `/tmp` of the disk, as in Docker. A sandbox has memory there.
  *
  * **Example** (Building a Dockerfile)
  *

@@ -42,7 +42,7 @@ export interface Task<E, R> {
 
 export const run = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E, R> =>
   Effect.andThen(
-    // A folder in memory, such as below `/run`, was removed after the previous step.
+    // A folder in memory, such as below `/tmp`, was removed after the previous step.
     task.unit.workdir === undefined || task.unit.step._tag === "Workdir"
       ? Effect.void
       : task.sandbox.guest.makeDirectory(task.unit.workdir),

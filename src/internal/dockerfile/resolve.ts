@@ -693,7 +693,6 @@ class Resolver {
     const isFolder = last.endsWith("/") || last === "." || last.endsWith("/.")
     if (count > 1 && !isFolder) throw new Problem(at, `the destination of several sources must end with a slash`)
     const to = `${this.absolute(state, last)}${isFolder ? "/" : ""}`.replace(/\/+$/, "/")
-    if (/^\/(?:var\/)?run\//.test(to)) throw new Problem(at, `cannot keep ${to}: a sandbox has /run in memory`)
     const options = { description: source, ...this.attributesOf(state, instruction) }
     const from = flagOf(flags, "from")
     const urls = keyword === "ADD" && from === undefined ? paths.filter((path) => /^https?:\/\//.test(path)) : []
