@@ -12,7 +12,7 @@ import type { LaunchDefaults, PortMapping, Service } from "../../SandboxConfig.t
 import type { AddSource, Definition, Step, StepMount, StepSecret } from "../../Snapshot.ts"
 import { checkOwnLabel, checkVariable, User } from "../config/schemas.ts"
 import { signals } from "../config/signals.ts"
-import { cleaned, hasWildcard, ignorerOf } from "./ignoreFile.ts"
+import { cleaned, hasWildcard, ignorerOf, isWrongPattern } from "./ignoreFile.ts"
 import { ownerOf } from "./owner.ts"
 import { type Dockerfile, type Flag, heredocIn, type Instruction } from "./parse.ts"
 import { type Position, Problem } from "./problem.ts"
@@ -752,6 +752,8 @@ class Resolver {
     }
     const followed = paths.map((path) => {
       const inside = followLinks(context, path)
+      if (isWrongPattern(path))
+        throw new Problem(at, `${path} is not a pattern: its brackets have no end, or a wrong range`)
       if (inside === undefined) throw new Problem(at, `the symbolic links of ${path} have no end`)
       if (hasWildcard(inside)) return inside
       const stats = FsSync.lstatSync(Path.join(context, inside), { throwIfNoEntry: false })
@@ -794,8 +796,10 @@ const mountOptions: { readonly [type: string]: ReadonlyArray<string> } = {
 const flagOf = (flags: ReadonlyArray<Flag>, name: string): string | undefined =>
   flags.findLast((flag) => flag.name === name)?.value
 
+const isUser: (text: string) => boolean = Schema.is(User)
+
 const userIn = (text: string, at: Position): string => {
-  if (!Schema.is(User)(text)) throw new Problem(at, `expected a user such as app or 1000:1000, not "${text}"`)
+  if (!isUser(text)) throw new Problem(at, `expected a user such as app or 1000:1000, not "${text}"`)
   return text
 }
 

@@ -196,6 +196,25 @@ describe("ignore files", () => {
     assert.isTrue(isIgnored(["*", "!a", "a/b"], "a/b"))
   })
 
+  it("match long paths with many stars", () => {
+    assert.isFalse(isIgnored(["*a*a*a*a*a*a*a*b"], "a".repeat(200)))
+    assert.isFalse(isIgnored(["**/**/**/**/**/**/**/**/x"], "a/".repeat(100)))
+    assert.isTrue(isIgnored(["**/**/**/**/**/**/**/**/x"], `${"a/".repeat(100)}x/y`))
+  })
+
+  it("know ranges and escapes", () => {
+    const matching = (pattern: string) =>
+      ["a", "b", "-", "*", "]", "[z-b]"].filter((path) => isIgnored([pattern], path))
+    assert.deepStrictEqual(["[a-b]", "[^a-b-]", "[]]", "\\*", "[\\*]", "[z-b]"].map(matching), [
+      ["a", "b"],
+      ["*", "]"],
+      ["]"],
+      ["*"],
+      ["*"],
+      ["[z-b]"]
+    ])
+  })
+
   it("bring files back from ignored folders", () => {
     const { isIgnored, keep } = compile({ paths: [""], ignore: ["*", "!a/b/c.txt"] })
     assert.isFalse(isIgnored("a", true))

@@ -32,6 +32,7 @@ const refused: { readonly [lines: string]: string } = {
   "FROM a\nCOPY loop/x /": "the symbolic links of loop/x have no end",
   "FROM a\nCOPY out/passwd /": "out/passwd does not exist in the build context",
   "FROM a\nCOPY link /": "link is a symbolic link, which is not supported as a source",
+  "FROM a\nCOPY a[z-b] /x/": "a[z-b] is not a pattern: its brackets have no end, or a wrong range",
   "FROM a\nCOPY file.txt file.txt /x": "the destination of several sources must end with a slash",
   "FROM a\nWORKDIR /tmp/x": "a sandbox cannot begin in /tmp/x: its /tmp is in memory",
   "FROM a\nCOPY /x": "expected COPY source destination",
@@ -94,12 +95,16 @@ describe("Snapshot.fromDockerfile", () => {
     "names options that are wrong",
     Effect.gen(function* () {
       const text = "FROM debian:12"
+      const fs = yield* FileSystem.FileSystem
+      const context = yield* fs.makeTempDirectoryScoped()
+      yield* fs.writeFileString(`${context}/.dockerignore`, "# [\n[a-z]\n[z-a]\n")
       const problems = yield* Effect.forEach(
         [
           Snapshot.fromDockerfile("a b", { text }),
           Snapshot.fromDockerfile("app", "/no/Dockerfile"),
           Snapshot.fromDockerfile("app", { text }, { context: "/no" }),
           Snapshot.fromDockerfile("app", { text }, { context: "/dev/null" }),
+          Snapshot.fromDockerfile("app", { text }, { context }),
           Snapshot.fromDockerfile("app", { text }, { target: "x" }),
           Snapshot.fromDockerfile("app", { text }, { args: { X: "1" } }),
           Snapshot.fromDockerfile("app", { text: `${text}\nCOPY x /` }),
@@ -115,6 +120,7 @@ describe("Snapshot.fromDockerfile", () => {
           "Invalid dockerfile: /no/Dockerfile does not exist on this host",
           "Invalid context: /no does not exist on this host",
           "Invalid context: /dev/null is not a folder",
+          `Invalid context: [z-a] is not a pattern: its brackets have no end, or a wrong range (${context}/.dockerignore:3)`,
           'Invalid dockerfile: there is no stage "x", only 0 (Dockerfile:1:1)',
           "Invalid dockerfile: there is no ARG X (Dockerfile:1:1)",
           "Invalid dockerfile: it copies from the build context, but none is given (Dockerfile:2:1)",
