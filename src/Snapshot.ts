@@ -108,6 +108,8 @@ export interface Definition<out E = never, out R = never> extends Pipeable.Pipea
   readonly verification: ((sandbox: Sandbox) => Effect.Effect<unknown, E, R>) | undefined
   /** The file and line that created the definition. */
   readonly declaredAt: string | undefined
+  /** Steps have the `/tmp` of the disk, as in Docker, and not memory. Default: only in those of {@link fromDockerfile}. */
+  readonly keepsTmp?: boolean | undefined
   /** Never set. It makes the type error of `Sandbox.launch({ snapshot: definition })` say what to do. */
   readonly path?: "A definition is not a snapshot: build it first, with Snapshot.build(definition)"
 }
@@ -339,6 +341,8 @@ type StepFields<E = never, R = never> =
       readonly argv: readonly [string, ...Array<Guest.Word>]
       /** Only in definitions of {@link fromDockerfile}. */
       readonly mounts?: ReadonlyArray<StepMount> | undefined
+      /** Only there, too: variables that only the process sees. They are part of no key and no record. */
+      readonly proxies?: { readonly [name: string]: Redacted.Redacted<string> } | undefined
       readonly options: CommandStepOptions
     }
   | { readonly _tag: "Copy"; readonly from: string; readonly to: string; readonly options: CopyOptions }
@@ -349,7 +353,12 @@ type StepFields<E = never, R = never> =
       readonly options: WriteOptions
     }
   | { readonly _tag: "Add"; readonly from: AddSource; readonly to: string; readonly options: CopyOptions }
-  | { readonly _tag: "Workdir"; readonly path: string; readonly owner?: Owner | undefined }
+  | {
+      readonly _tag: "Workdir"
+      readonly path: string
+      /** Of a new folder; in definitions of {@link fromDockerfile} also the user of an image. Default: root. */
+      readonly owner?: Owner | { readonly image: string } | undefined
+    }
   | {
       readonly _tag: "Effect"
       readonly name: string
@@ -470,7 +479,10 @@ export interface DockerfileOptions {
   readonly context?: string | undefined
   /** Name or number of the stage to build. Default: the last one. */
   readonly target?: string | undefined
-  /** Values of `ARG` instructions by name. A name without an `ARG` fails. Default: none. */
+  /**
+   * Values of `ARG` instructions by name. A name without an `ARG` fails, except `HTTP_PROXY` and its like, which each
+   * `RUN` sees and no key contains, as they may have a password. Default: none.
+   */
   readonly args?: { readonly [name: string]: string } | undefined
   /** Values for `RUN --mount=type=secret` by id. They are not part of any key. Default: none. */
   readonly secrets?: { readonly [id: string]: Redacted.Redacted<string> } | undefined
@@ -505,6 +517,8 @@ export interface DockerfileOptions {
  * mounts, git repositories, symbolic modes, and `COPY` with `--parents` or
  * `--exclude`. The shell and the triggers of a base image are ignored. Mounts need `mount` in the guest.
  *
+ * Steps see the `/tmp` of the disk, as in Docker. A sandbox has memory there.
+ *
  * **Example** (Building a Dockerfile)
  *
  * ```ts
@@ -538,7 +552,8 @@ export const fromDockerfile = (
             ...fields,
             base: { _tag: "Image", reference: image },
             options: {},
-            verification: undefined
+            verification: undefined,
+            keepsTmp: true
           }),
         name,
         dockerfile,

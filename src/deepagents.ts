@@ -319,7 +319,7 @@ export const sandboxBackend = async (
     const files: Array<string> = []
     let leftOut = false
     for await (const { kind, path: file, size } of below(path)) {
-      const isWanted = kind === "file" && isText(mediaTypeOf(file)) && wanted?.test(Path.posix.basename(file)) !== false
+      const isWanted = kind === "file" && isText(mediaTypeOf(file)) && wanted?.(Path.posix.basename(file)) !== false
       if (!isWanted) continue
       if (size > maxSearched) leftOut = true
       else files.push(file)
@@ -427,7 +427,7 @@ export const sandboxBackend = async (
       for await (const entry of below(folder)) {
         if (++seen > maxFound) break
         const relative = Path.posix.relative(folder, entry.path)
-        if (wanted.test(relative)) files.push(infoOf(relative, entry))
+        if (wanted(relative)) files.push(infoOf(relative, entry))
       }
       return { files, truncated: seen > maxFound }
     },

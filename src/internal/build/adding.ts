@@ -72,6 +72,7 @@ export const add = Effect.fnUntraced(function* (request: Request): Effect.fn.Ret
     case "Snapshot": {
       if (request.taken === undefined) return yield* failed(method, from.definition.name, "its files were not taken")
       const { archive, items } = request.taken
+      if (items.length === 0) return
       const source = { path: archive }
       const files = yield* Archives.list(method, source)
       const tree: Tree = {

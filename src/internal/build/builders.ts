@@ -92,6 +92,20 @@ export const makeBuilders = <E, R>(
   let captureMillis = 0
   let { digest, isCached } = base
 
+  /** Prepares the guest of a builder after each boot. */
+  const prepareGuest = ({ sandbox }: Builder) =>
+    prepared.units.some(({ keepsTmp }) => keepsTmp) &&
+    !Object.keys(definition.options.mounts ?? {}).some((path) => StepRunner.isInTmp(path))
+      ? StepRunner.uncoverTmp(
+          sandbox.guest,
+          prepared.units.some(
+            ({ step, workdir }) =>
+              (step._tag === "Add" && StepRunner.isInTmp(step.to)) ||
+              (workdir !== undefined && StepRunner.isInTmp(workdir))
+          )
+        )
+      : Effect.void
+
   const close = Effect.suspend(() => {
     const closing = current
     current = undefined
@@ -162,6 +176,7 @@ export const makeBuilders = <E, R>(
       units,
       isRunning: true
     }
+    yield* prepareGuest(current)
     return current
   })
 
@@ -173,6 +188,7 @@ export const makeBuilders = <E, R>(
     const guest = yield* Scope.provide(driver.connect(started), builder.scope)
     builder.sandbox = makeHandle(driver, started, { guest })
     builder.isRunning = true
+    yield* prepareGuest(builder)
     bootMillis = (yield* Clock.currentTimeMillis) - start
     yield* events.emit({ _tag: "Booted", builder: info.name, duration: Duration.millis(bootMillis) })
     return builder

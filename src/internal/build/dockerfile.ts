@@ -9,6 +9,7 @@ import * as Microsandbox from "../../Microsandbox.ts"
 import type { Definition, DockerfileOptions } from "../../Snapshot.ts"
 import { CString, HostPath, recordOf, shortPath, SnapshotName } from "../config/schemas.ts"
 import { callDecoder, invalid } from "../config/validation.ts"
+import { isWrongPattern } from "../dockerfile/ignoreFile.ts"
 import { parse } from "../dockerfile/parse.ts"
 import { errorOf, Problem } from "../dockerfile/problem.ts"
 import { ImageNeeded, type Input, resolve } from "../dockerfile/resolve.ts"
@@ -110,7 +111,12 @@ const readIgnoreFile = Effect.fnUntraced(function* (
       try: () => unlessMissing(Fs.readFile(path, "utf8")),
       catch: fileFailure(method, "read", path)
     })
-    if (text !== undefined) return text.split(/\r?\n/)
+    if (text === undefined) continue
+    const lines = text.split(/\r?\n/)
+    const wrong = lines.findIndex((line) => !line.startsWith("#") && isWrongPattern(line))
+    if (wrong === -1) return lines
+    const problem = `${lines[wrong]} is not a pattern: its brackets have no end, or a wrong range`
+    return yield* invalid(method, "context", `${problem} (${shortPath(path)}:${wrong + 1})`)
   }
   return []
 })

@@ -49,11 +49,13 @@ export const mountAll = Effect.fnUntraced(function* (options: {
   if (mounts.some(({ _tag }) => _tag === "Bind")) {
     yield* Effect.addFinalizer(() => Effect.ignore(guest.removeDirectory(bindsFolder, { recursive: true })))
   }
+  // In one order and each once: two steps would wait for each other, or one for itself.
+  const locked = new Set(mounts.flatMap((mount) => (mount._tag === "Cache" && mount.isLocked ? [mount.volume] : [])))
+  for (const volume of [...locked].toSorted()) yield* HomeFiles.lock(driver, `volume:${volume}`)
   for (const [index, mount] of mounts.entries()) {
     const at = mount.target
     switch (mount._tag) {
       case "Cache": {
-        if (mount.isLocked) yield* HomeFiles.lock(driver, `volume:${mount.volume}`)
         const { gid, mode, uid } = mount
         const folder = cacheAt(mount.volume)
         // A new folder has these; what is in it stays as programs made it.

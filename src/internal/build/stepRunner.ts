@@ -9,7 +9,8 @@ import type * as Guest from "../../Guest.ts"
 import { CommandFailed, LightboxError, Unknown } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Sandbox from "../../Sandbox.ts"
-import type { AddSource, CommandStepOptions, CopyOptions, StepMount } from "../../Snapshot.ts"
+import type { AddSource, CommandStepOptions, CopyOptions, Step } from "../../Snapshot.ts"
+import { ownerOf } from "../dockerfile/owner.ts"
 import { redactWords } from "../report/failureText.ts"
 import * as Execution from "../guest/execution.ts"
 import * as GuestFiles from "../guest/copy.ts"
@@ -56,7 +57,7 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
     case "Shell":
       return command(task, ["/bin/sh", step.options.login === true ? "-lc" : "-c", step.script], step.options)
     case "Exec":
-      return command(task, step.argv, step.options, step.mounts)
+      return command(task, step.argv, step.options, step)
     case "Copy": {
       const { from, options, to } = step
       return GuestFiles.copyIn(guest, method, { ...options, from, to, files: unit.listing?.files ?? [] })
@@ -68,8 +69,9 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
     case "Workdir":
       return step.owner === undefined
         ? guest.makeDirectory(step.path)
-        : Effect.flatMap(GuestFiles.resolveOwner(guest, method, step.owner), (owner) =>
-            Adding.makeFolders(guest, step.path, owner)
+        : ownerIn(driver, step.owner).pipe(
+            Effect.flatMap((owner) => GuestFiles.resolveOwner(guest, method, owner)),
+            Effect.flatMap((owner) => Adding.makeFolders(guest, step.path, owner))
           )
     case "Effect":
       return Effect.flatMap(driver.getSandbox(sandbox.name), (info) =>
@@ -77,6 +79,15 @@ const perform = <E, R>(task: Task<E, R>): Effect.Effect<void, LightboxError | E,
       )
   }
 }
+
+/** Looks up the user of an image, which has booted. */
+const ownerIn = (
+  driver: Microsandbox.Microsandbox["Service"],
+  owner: Guest.Owner | { readonly image: string }
+): Effect.Effect<Guest.Owner | undefined, LightboxError> =>
+  typeof owner === "object" && "image" in owner
+    ? Effect.map(driver.getImage(owner.image), ({ user = "" }) => (user === "" ? undefined : ownerOf(user)))
+    : Effect.succeed(owner)
 
 const add = (
   { sandbox: { guest }, takenFrom, unit }: Task<unknown, unknown>,
@@ -103,11 +114,11 @@ const command = Effect.fnUntraced(function* (
   task: Task<unknown, unknown>,
   argv: readonly [string, ...Array<Guest.Word>],
   options: CommandStepOptions,
-  mounts: ReadonlyArray<StepMount> = []
+  { mounts = [], proxies }: Pick<Extract<Step, { readonly _tag: "Exec" }>, "mounts" | "proxies"> = {}
 ): Effect.fn.Return<void, LightboxError> {
   const { driver, onOutput, outputs, sandbox, secrets, unit } = task
   const { guest } = sandbox
-  const env: { [name: string]: Guest.Word } = { ...unit.environment, ...options.env }
+  const env: { [name: string]: Guest.Word } = { ...unit.environment, ...proxies, ...options.env }
   const files: Array<readonly [name: string, value: string]> = []
   for (const [name, secret] of Object.entries(options.secrets ?? {})) {
     const { as, value } = Secrets.normalize(secret)
@@ -241,6 +252,25 @@ const mountsOf = (guest: Guest.Guest) =>
 /** The paths at which something is mounted. */
 export const mountPointsOf = (guest: Guest.Guest): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
   Effect.map(mountsOf(guest), (mounts) => mounts.map(({ path }) => path))
+
+/** Whether a path is in the folder that {@link uncoverTmp} uncovers. */
+export const isInTmp = (path: string): boolean => Path.posix.resolve("/", path).split("/")[1] === "tmp"
+
+/**
+ * Uncovers the `/tmp` of the disk, over which the runtime mounts memory. An image without `umount` fails only if what it
+ * covers is needed.
+ */
+export const uncoverTmp = Effect.fnUntraced(function* (
+  guest: Guest.Guest,
+  isNeeded: boolean
+): Effect.fn.Return<void, LightboxError> {
+  if (!(yield* mountsOf(guest)).some(({ path, type }) => path === "/tmp" && type === "tmpfs")) return
+  yield* Execution.collect(guest, method, Execution.asRoot("umount", "/tmp"), { check: true }).pipe(
+    Effect.catchReason("LightboxError", "CommandNotStarted", (_, error) =>
+      isNeeded ? Effect.fail(error) : Effect.void
+    )
+  )
+})
 
 /**
  * Removes what would not survive a restart: processes and files in memory. A step

@@ -6,11 +6,11 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { Services } from "../../Driver.ts"
 import type * as Guest from "../../Guest.ts"
-import { FileError, LightboxError } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import type { AddSource, Definition, Snapshot } from "../../Snapshot.ts"
 import { hasWildcard, itemsOf } from "../dockerfile/ignoreFile.ts"
-import { archiveOf } from "../guest/copy.ts"
+import { archiveOf, typeAt } from "../guest/copy.ts"
 import * as HostFiles from "../host/files.ts"
 import { definitionLabel, type Store } from "../store/store.ts"
 import { roleLabel } from "../ownership/labels.ts"
@@ -18,7 +18,7 @@ import type { KeyedUnit } from "../plan/keys.ts"
 import { addedBy } from "../plan/units.ts"
 import type { Item, Taken } from "./adding.ts"
 import { method } from "./context.ts"
-import { mountPointsOf } from "./stepRunner.ts"
+import { isInTmp, mountPointsOf, uncoverTmp } from "./stepRunner.ts"
 
 type Source = Extract<AddSource, { readonly _tag: "Snapshot" }>
 
@@ -45,7 +45,12 @@ export const make = (options: {
     sources: ReadonlyArray<Source>
   ): Effect.fn.Return<void, LightboxError, Scope.Scope> {
     const { base } = definition
-    const common = { network: "none" as const, labels: { [roleLabel]: "builder", [definitionLabel]: definition.name } }
+    const common = {
+      network: "none" as const,
+      // Its own folder may be below `/tmp`, where it is not when it boots.
+      cwd: "/",
+      labels: { [roleLabel]: "builder", [definitionLabel]: definition.name }
+    }
     const { pullPolicy, registry } = definition.options
     // Nothing but an image has no steps.
     const from: Sandbox.LaunchOptions =
@@ -62,14 +67,20 @@ export const make = (options: {
       })
     }
     yield* Sandbox.run(from, ({ guest }) =>
-      Effect.forEach(
-        archives,
-        Effect.fnUntraced(function* ([source, archive]) {
-          const items = (yield* Effect.forEach(source.paths, (path) => itemsIn(guest, path))).flat()
-          yield* writeArchive(guest, items, archive)
-          taken.set(source, { archive, items })
-        }),
-        { discard: true }
+      Effect.andThen(
+        uncoverTmp(
+          guest,
+          sources.some(({ paths }) => paths.some(isInTmp))
+        ),
+        Effect.forEach(
+          archives,
+          Effect.fnUntraced(function* ([source, archive]) {
+            const items = (yield* Effect.forEach(source.paths, (path) => itemsIn(guest, path))).flat()
+            if (items.length > 0) yield* writeArchive(guest, items, archive)
+            taken.set(source, { archive, items })
+          }),
+          { discard: true }
+        )
       )
     ).pipe(Effect.provide(services))
   })
@@ -95,7 +106,12 @@ const itemsIn = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<Item>, LightboxError> {
   const whole = Path.posix.resolve("/", source)
   let found: ReadonlyArray<string> = ["/"]
+  let isPattern = false
   for (const name of whole.split("/").filter((name) => name !== "")) {
+    isPattern = isPattern || hasWildcard(name)
+    if (isPattern) {
+      found = yield* Effect.filter(found, (path) => Effect.map(typeAt(guest, path), (type) => type === "Directory"))
+    }
     found = hasWildcard(name)
       ? (yield* Effect.forEach(found, (folder) =>
           Effect.map(guest.readDirectoryEntries(folder), (entries) => {
@@ -105,6 +121,9 @@ const itemsIn = Effect.fnUntraced(function* (
         )).flat()
       : found.map((folder) => Path.posix.join(folder, name))
   }
+  // A pattern may match nothing.
+  if (isPattern)
+    found = yield* Effect.filter(found, (path) => Effect.map(typeAt(guest, path), (type) => type !== undefined))
   return yield* Effect.forEach(found, (path) =>
     Effect.map(guest.realPath(path), (real) => ({ path: real.slice(1), name: Path.posix.basename(path) }))
   )
@@ -128,11 +147,5 @@ const writeArchive = Effect.fnUntraced(function* (
       )).flat()
     )
   ]
-  if (names.length === 0) {
-    return yield* new LightboxError({
-      method,
-      reason: new FileError({ operation: "copy", path: "/", code: "ENOENT", problem: "no file matches" })
-    })
-  }
   yield* HostFiles.write(method, archive, archiveOf(guest, method, "/", names), { mode: 0o600 })
 })

@@ -441,10 +441,12 @@ export const checkMountPath = (path: string): string | undefined =>
 const Id = intBetween(0, 0xffff_fffe)
 
 /** Options of copied files. */
+export const Owner = Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })])
+
 export const copyOptions = {
   ignore: Schema.optional(Schema.Array(Schema.String)),
   mode: Schema.optional(intBetween(0, 0o7777)),
-  owner: Schema.optional(Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })]))
+  owner: Schema.optional(Owner)
 }
 
 /** Whole milliseconds of a duration. */

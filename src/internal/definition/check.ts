@@ -19,6 +19,7 @@ import {
   Labels,
   SnapshotName,
   notBlank,
+  Owner,
   recordOf,
   ScheduleSchema,
   Text,
@@ -69,6 +70,7 @@ const StepSchema = Schema.TaggedUnion({
   Exec: {
     argv: Schema.TupleWithRest(Schema.Tuple([notBlank("the name of a program")]), [Word]),
     mounts: Schema.optional(Schema.Array(made)),
+    proxies: Schema.optional(made),
     options: commandOptions
   },
   Copy: {
@@ -88,7 +90,7 @@ const StepSchema = Schema.TaggedUnion({
   },
   Workdir: {
     path: GuestPath,
-    owner: copyOptions.owner,
+    owner: Schema.optional(Schema.Union([Owner, Schema.Struct({ image: Schema.String })])),
     options: Schema.Struct(commonOptions)
   },
   Effect: {

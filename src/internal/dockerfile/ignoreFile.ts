@@ -1,4 +1,5 @@
 /** Which files of a build context an instruction copies: the rules of `.dockerignore`, and patterns of sources. */
+import { compilePattern, hasWrongBrackets } from "../config/wildcards.ts"
 
 /** A pattern that matches everything below what it matches, too. */
 interface Rule {
@@ -6,31 +7,11 @@ interface Rule {
   readonly isException: boolean
 }
 
-/** Translates a pattern: `**` matches any number of folders, nothing else matches a slash. */
-const expressionOf = (pattern: string): string => {
-  let source = ""
-  for (let index = 0; index < pattern.length; index++) {
-    const char = pattern[index] ?? ""
-    if (pattern.startsWith("**", index)) {
-      index++
-      if (pattern[index + 1] === "/") {
-        index++
-        source += "(?:.*/)?"
-      } else source += ".*"
-    } else if (char === "*") source += "[^/]*"
-    else if (char === "?") source += "[^/]"
-    else if (char === "[") {
-      const end = pattern.indexOf("]", index + 2)
-      const inside = end === -1 ? "" : pattern.slice(index + 1, end).replace(/[\\[]/g, "\\$&")
-      source += end === -1 ? "\\[" : `[${inside}]`
-      if (end !== -1) index = end
-    } else {
-      const literal = char === "\\" ? (pattern[++index] ?? "") : char
-      source += literal.replace(/[^A-Za-z0-9_\s/]/g, "\\$&")
-    }
-  }
-  return source
-}
+/** The patterns of Go, as which Docker reads both. */
+const dialect = { negations: "^", hasEscapes: true, hasBraces: false, crosses: "folders" } as const
+
+/** Docker refuses these patterns of both. */
+export const isWrongPattern = (pattern: string): boolean => hasWrongBrackets(pattern, dialect)
 
 /** Removes empty and dot segments, and resolves `..` as far as the root. */
 export const cleaned = (path: string): string => {
@@ -49,8 +30,7 @@ const rulesOf = (lines: ReadonlyArray<string>): ReadonlyArray<Rule> =>
     const isException = trimmed.startsWith("!")
     const pattern = cleaned(isException ? trimmed.slice(1).trim() : trimmed)
     if (pattern === "") return []
-    const expression = new RegExp(`^${expressionOf(pattern)}(?:/.*)?$`, "s")
-    return [{ isException, matches: (path) => expression.test(path) }]
+    return [{ isException, matches: compilePattern(pattern, dialect, true) }]
   })
 
 /** The paths of a context that an instruction copies, relative to it and in slashes. */
@@ -73,10 +53,7 @@ export interface Item {
 const segmentsOf = (path: string): ReadonlyArray<string> => (path === "" ? [] : path.split("/"))
 
 const matchesOf = (source: string): ReadonlyArray<(name: string) => boolean> =>
-  segmentsOf(cleaned(source)).map((segment) => {
-    const expression = new RegExp(`^${expressionOf(segment)}$`, "s")
-    return (name) => expression.test(name)
-  })
+  segmentsOf(cleaned(source)).map((segment) => compilePattern(segment, { ...dialect, crosses: "never" }))
 
 /** Finds what sources stand for among sorted paths. */
 export const itemsOf = (sources: ReadonlyArray<string>, paths: ReadonlyArray<string>): ReadonlyArray<Item> =>

@@ -3,7 +3,7 @@
  * here-documents. Nothing is expanded yet.
  */
 import { type Position, Problem } from "./problem.ts"
-import { type Lexer, unquoted, wordsOf } from "./words.ts"
+import { type Lexer, unquoted, wordsInJson, wordsOf } from "./words.ts"
 
 /** A file in the text of an instruction. */
 export interface Heredoc {
@@ -72,6 +72,10 @@ const isComment = (line: string): boolean => /^\s*#/.test(line)
 
 export const parse = (text: string): Dockerfile => {
   const lines = text.replace(/^\ufeff/, "").split(/\r?\n/)
+  for (const [index, line] of lines.entries()) {
+    if (line.includes("\0"))
+      throw new Problem({ line: index + 1, column: line.indexOf("\0") + 1 }, "expected no NUL character")
+  }
   let next = 0
   let escape: "\\" | "`" = "\\"
   const seen = new Set<string>()
@@ -169,6 +173,6 @@ export const heredocIn = (word: string, lexer: Lexer) => {
 }
 
 const heredocsIn = (rest: string, lexer: Lexer, at: Position) =>
-  rest.includes("<<") && !rest.startsWith("[")
+  rest.includes("<<") && wordsInJson(rest) === undefined
     ? wordsOf(rest, lexer, at, true).flatMap((word) => heredocIn(word, lexer) ?? [])
     : []

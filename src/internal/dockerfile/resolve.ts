@@ -2,18 +2,21 @@
  * Resolves a parsed Dockerfile: stages, the scopes of ARG and ENV, and each instruction as steps and settings of a
  * definition. Reads names in the build context, but boots nothing.
  */
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
 import * as Crypto from "node:crypto"
 import * as FsSync from "node:fs"
 import * as Path from "node:path"
 import type { ImageDetail } from "../../Microsandbox.ts"
 import type { LaunchDefaults, PortMapping, Service } from "../../SandboxConfig.ts"
 import type { AddSource, Definition, Step, StepMount, StepSecret } from "../../Snapshot.ts"
+import { checkOwnLabel, checkVariable, User } from "../config/schemas.ts"
 import { signals } from "../config/signals.ts"
-import { cleaned, hasWildcard, ignorerOf } from "./ignoreFile.ts"
+import { cleaned, hasWildcard, ignorerOf, isWrongPattern } from "./ignoreFile.ts"
+import { ownerOf } from "./owner.ts"
 import { type Dockerfile, type Flag, heredocIn, type Instruction } from "./parse.ts"
 import { type Position, Problem } from "./problem.ts"
-import { expand, expandText, type Lookup, wordsOf } from "./words.ts"
+import { expand, expandText, type Lookup, wordsInJson, wordsOf } from "./words.ts"
 
 /** What a stage becomes. */
 export interface StageDefinition {
@@ -119,6 +122,8 @@ class Resolver {
   private readonly blocks: ReadonlyArray<Block>
   private readonly states = new Map<Block, State>()
   private readonly definitions = new Map<string, Definition>()
+  /** By reference. */
+  private readonly imageDefinitions = new Map<string, Definition>()
 
   constructor(input: Input) {
     this.input = input
@@ -130,11 +135,15 @@ class Resolver {
     const { target } = this.input
     const last = this.blocks.at(-1)
     if (last === undefined) throw new Problem({ line: 1, column: 1 }, "there is no FROM")
-    if (target === undefined) return this.definitionOf(last, this.input.name)
-    const block = this.find(target, this.blocks.length)
+    const block = target === undefined ? last : this.find(target, this.blocks.length)
     if (block === undefined) {
       const names = this.blocks.map(({ index, name }) => name ?? String(index)).join(", ")
       throw new Problem(last.from.at, `there is no stage "${target}", only ${names}`)
+    }
+    const { workdir = "" } = this.stateOf(block)
+    if (workdir.startsWith("/tmp/")) {
+      const { at } = block.instructions.findLast(({ keyword }) => keyword === "WORKDIR") ?? block.from
+      throw new Problem(at, `a sandbox cannot begin in ${workdir}: its /tmp is in memory`)
     }
     return this.definitionOf(block, this.input.name)
   }
@@ -275,7 +284,7 @@ class Resolver {
             labels: {},
             steps: []
           }
-        : { ...this.stateOf(parent), args: {}, hasCmd: false }
+        : { ...this.stateOf(parent), hasCmd: false }
     // What is wrong with later instructions is told before an image is pulled.
     let needed: ImageNeeded | undefined
     for (const instruction of block.instructions) {
@@ -333,13 +342,14 @@ class Resolver {
       }
       case "STOPSIGNAL": {
         const signal = value()
-        if (!/^\d+$/.test(signal) && !(`SIG${signal.replace(/^SIG/, "")}` in signals)) {
+        const name = signal.replace(/^SIG/, "")
+        if (!/^\d+$/.test(signal) && !(`SIG${name}` in signals) && !/^RT(MIN|MAX)([+-]\d+)?$/.test(name)) {
           throw new Problem(at, `${signal} is not a signal`)
         }
         return state
       }
       case "USER": {
-        const user = value()
+        const user = userIn(value(), at)
         return { ...this.with(state, instruction, { _tag: "User", user }), user }
       }
       case "VOLUME": {
@@ -359,12 +369,12 @@ class Resolver {
       }
       case "WORKDIR": {
         const path = this.absolute(state, value())
-        const { user } = state
+        const { image, user } = state
         return {
           ...this.with(state, instruction, {
             _tag: "Workdir",
             path,
-            ...(user === undefined ? {} : { owner: ownerOf(user) }),
+            owner: user === undefined ? { image } : ownerOf(user),
             options: { description: instruction.source }
           }),
           workdir: path
@@ -381,10 +391,7 @@ class Resolver {
   }
 
   private lookupIn({ args, env, image }: State): Lookup {
-    return (name) => {
-      const found = env[name] ?? args[name] ?? (proxies.has(name) ? this.input.args[name] : undefined)
-      return found ?? this.imageOf(image).env[name]
-    }
+    return (name) => env[name] ?? args[name] ?? this.imageOf(image).env[name]
   }
 
   private absolute({ image, workdir }: State, path: string): string {
@@ -417,7 +424,12 @@ class Resolver {
     const expanded = (text: string) => expand(text, lexer, instruction.at, this.lookupIn(state))
     // All of them see the variables from before the instruction.
     return Object.fromEntries(
-      this.pairs(instruction, false).map(([name, value = ""]) => [expanded(name), expanded(value)])
+      this.pairs(instruction, false).map(([rawName, value = ""]) => {
+        const name = expanded(rawName)
+        const problem = instruction.keyword === "LABEL" ? checkOwnLabel(name) : checkVariable(name)
+        if (problem !== undefined) throw new Problem(instruction.at, problem)
+        return [name, expanded(value)]
+      })
     )
   }
 
@@ -476,7 +488,8 @@ class Resolver {
     }
     const millis = (name: string, otherwise: number) => {
       const text = flagOf(flags, name)
-      return text === undefined ? otherwise : durationOf(text, at)
+      // Docker reads 0 as its default, too.
+      return (text === undefined ? 0 : durationOf(text, at)) || otherwise
     }
     const retries = flagOf(flags, "retries")
     if (retries !== undefined && !/^\d+$/.test(retries)) throw new Problem(at, `--retries=${retries} is not a number`)
@@ -521,10 +534,13 @@ class Resolver {
       )
       this.addMount(state, flag, options, block, mounts, secrets)
     }
-    const inherited = Object.fromEntries(Object.entries(this.input.args).filter(([name]) => proxies.has(name)))
     // A variable of ENV hides the argument of the same name.
-    const env = Object.fromEntries(
-      Object.entries({ ...inherited, ...state.args }).filter(([name]) => !Object.hasOwn(state.env, name))
+    const env = Object.fromEntries(Object.entries(state.args).filter(([name]) => !Object.hasOwn(state.env, name)))
+    // With an ARG, a proxy is an argument as any other.
+    const hidden = Object.entries(this.input.args).flatMap(([name, value]) =>
+      proxies.has(name) && !Object.hasOwn(state.env, name) && !Object.hasOwn(state.args, name)
+        ? [[name, Redacted.make(value)] as const]
+        : []
     )
     const argv = wordsInJson(rest) ?? this.scriptOf(state, instruction)
     const [program, ...args] = argv
@@ -533,6 +549,7 @@ class Resolver {
       _tag: "Exec",
       argv: [program, ...args],
       ...(mounts.length === 0 ? {} : { mounts }),
+      ...(hidden.length === 0 ? {} : { proxies: Object.fromEntries(hidden) }),
       options: {
         description: source,
         ...(Object.keys(env).length === 0 ? {} : { env }),
@@ -604,9 +621,15 @@ class Resolver {
         })
         return
       }
-      case "tmpfs":
-        mounts.push({ _tag: "Tmpfs", target: target(), size: get("size") })
+      case "tmpfs": {
+        const size = get("size")
+        if (size !== undefined && !/^\d+(?:[kmg]i?)?b?$/i.test(size)) {
+          throw new Problem(at, `size=${size} is not a size such as 64m`)
+        }
+        // The kernel knows no other units than k, m and g.
+        mounts.push({ _tag: "Tmpfs", target: target(), size: size?.toLowerCase().replace(/i?b?$/, "") })
         return
+      }
       case "secret": {
         const name = get("id") ?? (path === undefined ? "" : Path.posix.basename(path))
         const secret = this.input.secrets[name]
@@ -620,8 +643,9 @@ class Resolver {
         if (variable !== undefined) secrets[variable] = secret
         if (variable === undefined || path !== undefined) {
           const file = secretName(name)
+          const place = path === undefined ? `/run/secrets/${Path.posix.basename(name)}` : target()
           secrets[file] = { value: secret, as: "file" }
-          mounts.push({ _tag: "Secret", target: path === undefined ? undefined : target(), name: file, ...attributes })
+          mounts.push({ _tag: "Secret", target: place, name: file, ...attributes })
         }
         return
       }
@@ -657,7 +681,7 @@ class Resolver {
       const heredoc = found === undefined ? undefined : heredocs.find(({ name }) => name === found.name)
       if (heredoc === undefined) return []
       const { content, expands, name } = heredoc
-      return [{ name, content: expands ? expandText(content, lexer, at, lookup) : content }]
+      return [{ name, content: expands ? expandText(content, at, lookup) : content }]
     })
     const paths = words
       .slice(0, -1)
@@ -677,6 +701,8 @@ class Resolver {
     if (repository !== undefined || urls.some((url) => /\.git(?:#|$)/.test(url))) {
       throw new Problem(at, "ADD of a git repository is not supported: use RUN git clone")
     }
+    const wrong = urls.find((url) => !URL.canParse(url))
+    if (wrong !== undefined) throw new Problem(at, `${wrong} is not a URL`)
     const checksum = flagOf(flags, "checksum")
     if (checksum !== undefined && (urls.length === 0 || !/^sha256:[0-9a-f]{64}$/.test(checksum))) {
       throw new Problem(at, "expected --checksum=sha256:… and a URL")
@@ -704,7 +730,7 @@ class Resolver {
       throw new Problem(at, `--chmod=${mode} is not supported: expected an octal mode such as 755`)
     }
     return {
-      ...(owner === undefined ? {} : { owner: ownerOf(owner) }),
+      ...(owner === undefined ? {} : { owner: ownerOf(userIn(owner, at)) }),
       ...(mode === undefined ? {} : { mode: Number.parseInt(mode, 8) })
     }
   }
@@ -714,17 +740,31 @@ class Resolver {
     const { context, ignore } = this.input
     if (context === undefined) throw new Problem(at, "it copies from the build context, but none is given")
     const isIgnored = ignorerOf(ignore)
-    for (const path of paths) {
-      const inside = cleaned(path)
-      if (hasWildcard(inside)) continue
+    const hasExceptions = ignore.some((line) => line.trim().startsWith("!"))
+    const isLeftOut = (path: string): boolean => {
+      if (path === "" || !isIgnored(path)) return false
+      const place = Path.join(context, path)
+      return (
+        !hasExceptions ||
+        !FsSync.lstatSync(place).isDirectory() ||
+        FsSync.readdirSync(place).every((name) => isLeftOut(`${path}/${name}`))
+      )
+    }
+    const followed = paths.map((path) => {
+      const inside = followLinks(context, path)
+      if (isWrongPattern(path))
+        throw new Problem(at, `${path} is not a pattern: its brackets have no end, or a wrong range`)
+      if (inside === undefined) throw new Problem(at, `the symbolic links of ${path} have no end`)
+      if (hasWildcard(inside)) return inside
       const stats = FsSync.lstatSync(Path.join(context, inside), { throwIfNoEntry: false })
       if (stats === undefined) throw new Problem(at, `${path} does not exist in the build context ${context}`)
       if (inside !== "" && stats.isSymbolicLink()) {
         throw new Problem(at, `${path} is a symbolic link, which is not supported as a source`)
       }
-      if (stats.isFile() && isIgnored(inside)) throw new Problem(at, `${path} is left out by the ignore file`)
-    }
-    return { _tag: "Context", root: context, paths: paths.map(cleaned), ignore, unpack }
+      if (isLeftOut(inside)) throw new Problem(at, `${path} is left out by the ignore file`)
+      return inside
+    })
+    return { _tag: "Context", root: context, paths: followed, ignore, unpack }
   }
 
   /** A stage before this one, or an image. */
@@ -734,11 +774,10 @@ class Resolver {
     if (/^\d+$/.test(name) || name.toLowerCase() === block.name)
       throw new Problem(at, `there is no stage ${name} before this one`)
     if (name.includes("$")) throw new Problem(at, "variables in --from are not supported")
-    const slug = `${this.input.name}.${name.replace(/[^A-Za-z0-9._-]+/g, "-")}`
-    const found = this.definitions.get(slug)
-    const image = { name: slug, image: name, steps: [], defaults: {}, labels: {}, declaredAt: this.lineOf(at) }
-    const made = found ?? this.input.define(image)
-    this.definitions.set(slug, made)
+    const found = this.imageDefinitions.get(name)
+    const image = { name: `image-${identifier(name)}`, image: name, steps: [], defaults: {}, labels: {} }
+    const made = found ?? this.input.define({ ...image, declaredAt: this.lineOf(at) })
+    this.imageDefinitions.set(name, made)
     return made
   }
 }
@@ -757,33 +796,49 @@ const mountOptions: { readonly [type: string]: ReadonlyArray<string> } = {
 const flagOf = (flags: ReadonlyArray<Flag>, name: string): string | undefined =>
   flags.findLast((flag) => flag.name === name)?.value
 
-/** The words of a JSON array of strings, or nothing for any other text. */
-const wordsInJson = (text: string): ReadonlyArray<string> | undefined => {
-  if (!text.startsWith("[")) return undefined
-  try {
-    const words: unknown = JSON.parse(text)
-    return Array.isArray(words) && words.every((word) => typeof word === "string") ? words : undefined
-  } catch {
-    return undefined
-  }
+const isUser: (text: string) => boolean = Schema.is(User)
+
+const userIn = (text: string, at: Position): string => {
+  if (!isUser(text)) throw new Problem(at, `expected a user such as app or 1000:1000, not "${text}"`)
+  return text
 }
 
-/** A numeric user without a group has the group of the same number. */
-const ownerOf = (user: string): string => (/^\d+$/.test(user) ? `${user}:${user}` : user)
+/** Follows links to folders in a path of a context, which they cannot leave. Returns nothing for a loop. */
+const followLinks = (context: string, path: string): string | undefined => {
+  let rest = cleaned(path).split("/")
+  let done: Array<string> = []
+  for (let links = 0; links < 255;) {
+    const [name = "", ...others] = rest
+    // The last name is not followed, nor is what a wildcard finds.
+    if (others.length === 0 || hasWildcard(name)) return cleaned([...done, ...rest].join("/"))
+    rest = others
+    if (name === "..") done.pop()
+    else if (name !== "" && name !== ".") done.push(name)
+    const place = Path.join(context, ...done)
+    if (FsSync.lstatSync(place, { throwIfNoEntry: false })?.isSymbolicLink() !== true) continue
+    links++
+    const target = FsSync.readlinkSync(place)
+    done = target.startsWith("/") ? [] : done.slice(0, -1)
+    rest = [...target.split("/"), ...rest]
+  }
+  return undefined
+}
 
 /** Runs the text of a program, which says in its first line what runs it. */
 const runFile = 'f=$(mktemp) && printf %s "$1" > "$f" && chmod 700 "$f" && { "$f"; s=$?; rm -f "$f"; exit "$s"; }'
 
 /** The volume of a cache. All Dockerfiles with the same id share it, as in Docker. */
-const volumeOf = (id: string): string =>
-  `build-cache-${id
+const volumeOf = (id: string): string => `build-cache-${identifier(id)}`
+
+/** Turns any text into a part of a name that no other text has. */
+const identifier = (text: string): string =>
+  `${text
     .replace(/[^A-Za-z0-9._-]+/g, "-")
     .replace(/^-+|-+$/g, "")
-    .slice(0, 60)}-${Crypto.hash("sha256", id).slice(0, 8)}`
+    .slice(0, 60)}-${Crypto.hash("sha256", text).slice(0, 8)}`
 
 /** A name for the file of a secret. */
-const secretName = (id: string): string =>
-  /^[A-Za-z_][A-Za-z0-9_.-]*$/.test(id) ? id : `_${id.replace(/[^A-Za-z0-9_.-]/g, "_")}`
+const secretName = (id: string): string => (/^[A-Za-z_][A-Za-z0-9_.-]*$/.test(id) ? id : `_${identifier(id)}`)
 
 const unitMillis: { readonly [unit: string]: number } = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
 

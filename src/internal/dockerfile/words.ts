@@ -32,6 +32,17 @@ export const wordsOf = (text: string, { escape }: Lexer, at: Position, lenient =
   return word === "" ? words : [...words, word]
 }
 
+/** The words of a JSON array of strings, or nothing for any other text. */
+export const wordsInJson = (text: string): ReadonlyArray<string> | undefined => {
+  if (!text.startsWith("[")) return undefined
+  try {
+    const words: unknown = JSON.parse(text)
+    return Array.isArray(words) && words.every((word) => typeof word === "string") ? words : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** Removes quotes without expanding anything. */
 export const unquoted = (text: string, lexer: Lexer): string => {
   let result = ""
@@ -50,11 +61,12 @@ export const unquoted = (text: string, lexer: Lexer): string => {
 export const expand = (text: string, lexer: Lexer, at: Position, lookup: Lookup): string =>
   new Expansion(text, lexer, at, lookup, false).run()
 
-/** Expands variables, and leaves quotes as they are: for the text of a file. */
-export const expandText = (text: string, lexer: Lexer, at: Position, lookup: Lookup): string =>
-  new Expansion(text, lexer, at, lookup, true).run()
+/** Expands variables, and leaves quotes as they are: for the text of a file, in which only a backslash escapes. */
+export const expandText = (text: string, at: Position, lookup: Lookup): string =>
+  new Expansion(text, { escape: "\\" }, at, lookup, true).run()
 
-const names = /^[A-Za-z_][A-Za-z0-9_]*/
+/** Names of variables, and those that only a shell has, such as `$1` and `$@`: they are not set. */
+const names = /^(?:[A-Za-z_][A-Za-z0-9_]*|\d+|[@*#?$!-])/
 
 class Expansion {
   private index = 0
@@ -86,7 +98,7 @@ class Expansion {
       if (char === "$") result += this.variable()
       else if (char === lexer.escape) {
         const next = text[this.index++] ?? ""
-        result += isFile && next !== "$" && next !== lexer.escape ? char + next : next
+        result += next
       } else if (char === "'" && !isFile) result += this.single()
       else if (char === '"' && !isFile) result += this.double()
       else result += char
@@ -117,12 +129,16 @@ class Expansion {
     }
   }
 
+  private valueOf(name: string): string | undefined {
+    return /^[A-Za-z_]/.test(name) ? this.lookup(name) : undefined
+  }
+
   private variable(): string {
     const rest = this.text.slice(this.index)
     const name = names.exec(rest)?.[0]
     if (name !== undefined) {
       this.index += name.length
-      return this.lookup(name) ?? ""
+      return this.valueOf(name) ?? ""
     }
     if (!rest.startsWith("{")) return "$"
     const inner = names.exec(rest.slice(1))?.[0]
@@ -131,7 +147,7 @@ class Expansion {
     const [, operator] = /^(:?[-+?]|##?|%%?|\/\/?|\})/.exec(this.text.slice(this.index)) ?? []
     if (operator === undefined) throw new Problem(this.at, `the modifier of \${${inner}} is not supported`)
     this.index += operator.length
-    const value = this.lookup(inner)
+    const value = this.valueOf(inner)
     if (operator === "}") return value ?? ""
     if (operator.startsWith("/")) {
       const pattern = this.until("/")

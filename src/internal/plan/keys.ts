@@ -206,7 +206,7 @@ const textsOf = (files: ReadonlyArray<HostFiles.HostFile>, wanted: number | unde
   })
 
 const descriptorOf = (
-  { environment, step, user, workdir }: Unit<unknown, unknown>,
+  { environment, keepsTmp, step, user, workdir }: Unit<unknown, unknown>,
   listing: Listing.Listing | undefined,
   added: ReadonlyMap<AddSource, Added>
 ): Descriptor => {
@@ -217,6 +217,7 @@ const descriptorOf = (
         ...argumentsOf(step),
         workdir,
         user,
+        tmp: keepsTmp ? "disk" : undefined,
         network: step.options.network,
         cacheKey: typeof step.options.cache === "object" ? step.options.cache.key : undefined
       },
@@ -228,7 +229,11 @@ const descriptorOf = (
     }
   }
   if (added.size > 0) {
-    return { ...descriptor, files: Object.fromEntries([...added.values()].flatMap(({ texts }) => texts)) }
+    // Several sources may have files of the same path.
+    const files = [...added.values()].flatMap(({ texts }, index) =>
+      added.size === 1 ? texts : texts.map(([path, text]) => [`${index + 1}:${path}`, text] as const)
+    )
+    return { ...descriptor, files: Object.fromEntries(files) }
   }
   if (step._tag !== "Copy" || listing === undefined) return descriptor
   let files: Descriptor["files"]

@@ -47,6 +47,8 @@ export interface Unit<E = never, R = never> {
   readonly workdir: string | undefined
   readonly user: string | undefined
   readonly network: NetworkChoice
+  /** `/tmp` is on the disk while it runs. */
+  readonly keepsTmp: boolean
   /** Its result is kept unless only the last is. */
   readonly isMarked: boolean
   /** It and all later steps run in every build. */
@@ -79,6 +81,8 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
     let workdir: string | undefined
     let user: string | undefined
     let isForced = units.at(-1)?.isForced ?? false
+    // The builder is the same for those of a base and those after them.
+    const keepsTmp = part.keepsTmp === true || units.at(-1)?.keepsTmp === true
     const mark = () => {
       const last = units.pop()
       if (last !== undefined) units.push({ ...last, isMarked: true })
@@ -119,6 +123,7 @@ export const prepare = Effect.fnUntraced(function* <E, R>(
             workdir,
             user,
             network: networkChoice(step.options.network ?? definition.options.network),
+            keepsTmp,
             isMarked: false,
             isForced
           })

@@ -3,10 +3,13 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Redacted from "effect/Redacted"
 import * as Crypto from "node:crypto"
+import * as Fs from "node:fs/promises"
 import * as Http from "node:http"
 import * as Path from "node:path"
+import * as Microsandbox from "../../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
-import { buildCounting, disk, readIn, test, verdicts } from "../support.ts"
+import { buildCounting, disk, image, readIn, test, verdicts } from "../support.ts"
 
 /** A folder with files, by path. */
 const contextWith = Effect.fnUntraced(function* (files: { readonly [path: string]: string }) {
@@ -18,6 +21,9 @@ const contextWith = Effect.fnUntraced(function* (files: { readonly [path: string
   }
   return folder
 })
+
+/** The reference of an image that is longer than a name of a snapshot may be. */
+const deep = `registry.example.com${"/organisation".repeat(9)}/image`
 
 const buildOf = Effect.fnUntraced(function* (
   text: string,
@@ -87,19 +93,25 @@ describe("Snapshot.fromDockerfile", () => {
       const { built, steps } = yield* buildOf(
         [
           "FROM debian:12 AS build",
-          "RUN mkdir -p /out/bin && echo tool > /out/bin/tool && chmod 755 /out/bin/tool",
+          "RUN mkdir -p /out/bin /out/empty && echo tool > /out/bin/tool && chmod 755 /out/bin/tool && touch /out/file",
           "FROM debian:12 AS unused",
           "RUN false",
           "FROM debian:12",
-          "COPY --from=build --chown=5 /out/bin/t* /usr/local/bin/",
+          "COPY --from=build --chown=5 /out/*/t* /usr/local/bin/",
+          "COPY --from=build /o*/tool* /out/*/tool /by-pattern/",
+          "COPY --from=build /out/*.so /none/*/x /by-pattern/",
           "COPY --from=debian:12 /etc/passwd /passwd"
         ].join("\n")
       )
       const found = yield* disk(built)
       assert.strictEqual(found["/usr/local/bin/tool"], "File 755 5:5 tool\n")
       assert.include(found["/passwd"] ?? "", "root")
+      assert.deepStrictEqual(
+        Object.keys(found).filter((path) => path.startsWith("/by-pattern/")),
+        ["/by-pattern/tool"]
+      )
       // That of the stage, then those of the snapshot. The image has none, and the other stage is not built.
-      assert.deepStrictEqual(steps, [1, 1, 2])
+      assert.deepStrictEqual(steps, [1, 1, 2, 3, 4])
       assert.deepStrictEqual(
         (yield* Snapshot.list()).map(({ name }) => name),
         ["app", "app.build"]
@@ -108,19 +120,108 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
-    "copies from a stage that begins with the same steps",
+    "tells images from stages and from each other, whatever their references",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12 AS debian-12",
+          "RUN echo stage > /who",
+          "FROM debian:12",
+          "COPY --from=debian:12 /who /image",
+          "COPY --from=debian-12 /who /stage",
+          ...[`${deep}:1`, `${deep}-1`].map((reference, index) => `COPY --from=${reference} /who /${index}`)
+        ].join("\n")
+      )
+      const found = yield* disk(built)
+      assert.deepStrictEqual(
+        ["/image", "/stage", "/0", "/1"].map((path) => found[path]?.split(" ").at(-1)),
+        ["debian", "stage\n", "colon", "dash"]
+      )
+    }),
+    {
+      images: {
+        [image]: { isCached: true, files: { "/who": "debian" } },
+        [`${deep}:1`]: { isCached: true, files: { "/who": "colon" } },
+        [`${deep}-1`]: { isCached: true, files: { "/who": "dash" } }
+      }
+    }
+  )
+
+  test(
+    "makes the folder of WORKDIR for the user of the image, which needs no look-up to plan",
+    Effect.gen(function* () {
+      const text = ["FROM debian:12", "WORKDIR /work/sub", "RUN touch file", "USER root", "WORKDIR /root/sub"].join(
+        "\n"
+      )
+      const definition = yield* Snapshot.fromDockerfile("app", { text })
+      const { calls } = yield* MicrosandboxMemory.Control
+      assert.notInclude(
+        (yield* calls).map(({ operation }) => operation),
+        "getImage"
+      )
+      const found = yield* disk(yield* Snapshot.build(definition))
+      assert.deepStrictEqual(
+        ["/work", "/work/sub", "/work/sub/file", "/root/sub"].map((path) => found[path]?.split(" ")[2]),
+        ["1000:1000", "1000:1000", "1000:1000", "0:0"]
+      )
+    }),
+    { images: { [image]: { isCached: true, user: "app" } } }
+  )
+
+  test(
+    "copies from a stage that begins with the same steps and arguments",
     Effect.gen(function* () {
       const { built } = yield* buildOf(
         [
           "FROM debian:12 AS base",
+          "ARG WORD=other",
           "RUN echo base > /base",
           "FROM base AS other",
-          "RUN echo other > /other",
+          "RUN echo $WORD > /other",
           "FROM base",
           "COPY --from=other /other /"
         ].join("\n")
       )
       assert.strictEqual(yield* readIn(built, "/other"), "other\n")
+    })
+  )
+
+  test(
+    "follows links to folders of the context, and copies what an exception keeps of an ignored folder",
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const context = yield* contextWith({
+        "shared/lib/a.js": "a",
+        "dir/a": "",
+        "dir/b/c": "c",
+        ".dockerignore": "dir\n!dir/b"
+      })
+      yield* fs.makeDirectory(`${context}/app`)
+      yield* fs.symlink("../shared", `${context}/app/shared`)
+      yield* fs.symlink("/shared/lib", `${context}/lib`)
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12",
+          "COPY app/shared/lib/a.js lib/*.js /one/",
+          "COPY app/shared/lib/ /two/",
+          "COPY dir /three/",
+          "RUN --mount=source=lib/a.js,target=/m cat /m > /bound"
+        ].join("\n"),
+        {},
+        { context }
+      )
+      const found = yield* disk(built)
+      assert.deepStrictEqual(
+        Object.entries(found).filter(
+          ([path, text]) => /^\/(one|two|three|bound)/.test(path) && text.startsWith("File")
+        ),
+        [
+          ["/bound", "File 644 0:0 a"],
+          ["/one/a.js", "File 644 0:0 a"],
+          ["/three/b/c", "File 644 0:0 c"],
+          ["/two/a.js", "File 644 0:0 a"]
+        ]
+      )
     })
   )
 
@@ -134,16 +235,24 @@ describe("Snapshot.fromDockerfile", () => {
           "RUN --mount=type=cache,target=/root/.cache/x,sharing=locked cat /root/.cache/x/log > /log",
           "RUN --mount=type=secret,id=a --mount=type=secret,id=b,env=B --mount=type=secret,id=a,target=/etc/key,mode=0400 \\",
           '  --mount=type=secret,id=none test "$(cat /run/secrets/a) $B $(cat /etc/key)" = "value-a value-b value-a"',
+          "RUN --mount=type=secret,id=2fa --mount=type=secret,id=x/_2fa cat /run/secrets/2fa /run/secrets/_2fa | wc -c > /length",
           "RUN --mount=type=tmpfs,target=/scratch,size=1m echo 1 > /scratch/x && cp /scratch/x /scratched",
           "RUN --mount=source=src,target=/mnt/src --mount=source=a.txt,target=/a.txt cat /mnt/src/b /a.txt > /bound"
         ].join("\n"),
         { "src/b": "b", "a.txt": "a" },
-        { secrets: { a: Redacted.make("value-a"), b: Redacted.make("value-b") } }
+        {
+          secrets: {
+            a: Redacted.make("value-a"),
+            b: Redacted.make("value-b"),
+            "2fa": Redacted.make("second-factor"),
+            "x/_2fa": Redacted.make("other")
+          }
+        }
       )
       const found = yield* disk(built)
       assert.deepStrictEqual(
-        ["/log", "/scratched", "/bound"].map((path) => found[path]),
-        ["File 644 0:0 first\n", "File 644 0:0 1\n", "File 644 0:0 ba"]
+        ["/log", "/scratched", "/bound", "/length"].map((path) => found[path]),
+        ["File 644 0:0 first\n", "File 644 0:0 1\n", "File 644 0:0 ba", "File 644 0:0 18\n"]
       )
       assert.deepStrictEqual(
         Object.keys(found).filter((path) =>
@@ -151,6 +260,27 @@ describe("Snapshot.fromDockerfile", () => {
         ),
         []
       )
+    })
+  )
+
+  test(
+    "waits for locked caches in one order, and once for each",
+    Effect.gen(function* () {
+      const run = (...ids: ReadonlyArray<string>) =>
+        [
+          "FROM debian:12",
+          `RUN ${ids.map((id, index) => `--mount=type=cache,id=${id},target=/c${index},sharing=locked`).join(" ")} \\`,
+          "  echo $$ > /c0/file && ls /c0 /c1 /c2 > /files"
+        ].join("\n")
+      const definitions = yield* Effect.forEach([run("a", "b", "a"), run("b", "a", "b")], (text, index) =>
+        Snapshot.fromDockerfile(`app${index}`, { text })
+      )
+      const [one, two] = yield* Effect.forEach(definitions, (definition) => Snapshot.build(definition), {
+        concurrency: "unbounded"
+      })
+      assert.isDefined(one)
+      assert.isDefined(two)
+      assert.include(yield* readIn(two, "/files"), "/c2:\nfile\n")
     })
   )
 
@@ -195,6 +325,91 @@ describe("Snapshot.fromDockerfile", () => {
   )
 
   test(
+    "runs again when one of several binds changes, whatever the paths in the others",
+    Effect.gen(function* () {
+      const runs = Effect.fnUntraced(function* (first: string, file: string) {
+        const text = [
+          "FROM debian:12 AS one",
+          `RUN mkdir /out && echo ${first} > /out/f`,
+          "FROM debian:12 AS two",
+          "RUN mkdir /out && echo two > /out/f",
+          "FROM debian:12",
+          "RUN --mount=from=one,source=out,target=/1 --mount=from=two,source=out,target=/2 --mount=source=out,target=/3 \\",
+          "  cat /1/f /2/f /3/f > /all"
+        ].join("\n")
+        return yield* readIn((yield* buildOf(text, { "out/f": file })).built, "/all")
+      })
+      assert.deepStrictEqual(
+        [yield* runs("one", "three"), yield* runs("1", "three"), yield* runs("1", "3")],
+        ["one\ntwo\nthree", "1\ntwo\nthree", "1\ntwo\n3"]
+      )
+    })
+  )
+
+  test(
+    "keeps files of /tmp while it builds",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf(
+        [
+          "FROM debian:12 AS build",
+          "COPY a.txt /tmp/",
+          "WORKDIR /tmp/work",
+          "RUN cat /tmp/a.txt > out",
+          "FROM debian:12",
+          "COPY --from=build /tmp/w*/out /tmp/",
+          "RUN --network=none mv /tmp/out /out",
+          "RUN ls /tmp > /left",
+          "USER app",
+          "RUN mktemp"
+        ].join("\n"),
+        { "a.txt": "a" }
+      )
+      assert.deepStrictEqual([yield* readIn(built, "/out"), yield* readIn(built, "/left")], ["a", ""])
+    })
+  )
+
+  test(
+    "needs umount in an image only for files of /tmp",
+    Effect.gen(function* () {
+      const { built } = yield* buildOf("FROM debian:12\nCOPY a.txt /a\nRUN cat /a > /tmp/b", { "a.txt": "a" })
+      assert.strictEqual(yield* readIn(built, "/a"), "a")
+      const error = yield* Effect.flip(
+        buildOf("FROM debian:12\nCOPY a.txt /tmp/\nRUN cat /tmp/a.txt", { "a.txt": "a" })
+      )
+      assert.include(error.message, "Could not start umount /tmp")
+    }),
+    { images: { [image]: { isCached: true, programs: ["sh", "cat", "tar", "kill", "sync"] } } }
+  )
+
+  test(
+    "gives proxies to each RUN, and keeps them out of keys and off the disk",
+    Effect.gen(function* () {
+      const { home } = yield* Microsandbox.Microsandbox
+      const build = (password: string, declaration = "LABEL a=b") =>
+        buildOf(
+          ["FROM debian:12", declaration, "ENV NO_PROXY=own", 'RUN echo "${#HTTPS_PROXY} $NO_PROXY" > /seen'].join(
+            "\n"
+          ),
+          {},
+          { args: { HTTPS_PROXY: `http://user:${password}@a`, NO_PROXY: "other" } }
+        )
+      const { built, definition } = yield* build("hidden-1")
+      assert.strictEqual(yield* readIn(built, "/seen"), "22 own\n")
+      assert.notInclude(JSON.stringify(definition), "hidden-1")
+      const files = yield* Effect.promise(() => Fs.readdir(home, { recursive: true, withFileTypes: true }))
+      for (const file of files.filter((file) => file.isFile())) {
+        assert.notInclude(
+          yield* Effect.promise(() => Fs.readFile(Path.join(file.parentPath, file.name), "latin1")),
+          "hidden-1"
+        )
+      }
+      assert.deepStrictEqual((yield* build("hidden-2")).steps, [])
+      assert.deepStrictEqual((yield* build("hidden-1", "ARG HTTPS_PROXY")).steps, [1])
+      assert.deepStrictEqual((yield* build("hidden-2", "ARG HTTPS_PROXY")).steps, [1])
+    })
+  )
+
+  test(
     "makes launch defaults, a service and labels of the rest",
     Effect.gen(function* () {
       const definition = yield* Snapshot.fromDockerfile("app", {
@@ -212,9 +427,9 @@ describe("Snapshot.fromDockerfile", () => {
           "EXPOSE 80 8000-8001/udp 80/tcp",
           'ENTRYPOINT ["server", "--on"]',
           "CMD run me",
-          "STOPSIGNAL SIGINT",
+          "STOPSIGNAL SIGRTMIN+3",
           "VOLUME /data",
-          "HEALTHCHECK --interval=5s --timeout=1s --retries=2 --start-period=1m CMD probe it"
+          "HEALTHCHECK --interval=0s --timeout=1s --retries=2 --start-period=1m CMD probe it"
         ].join("\n")
       })
       assert.deepStrictEqual(definition.labels, { a: "3", b: "two words" })
@@ -238,7 +453,7 @@ describe("Snapshot.fromDockerfile", () => {
             ready: {
               command: ["/bin/bash", "-o", "pipefail", "-c", "probe it"],
               interval: 1000,
-              timeout: 60_000 + 2 * 6000
+              timeout: 60_000 + 2 * 31_000
             }
           }
         }
@@ -301,12 +516,17 @@ describe("Snapshot.fromDockerfile", () => {
         "EOF",
         "RUN cat <<A > /three",
         "three",
+        "A",
+        "RUN [ -n x ] && cat <<A > /four",
+        "four",
         "A"
       ]
       const definition = yield* Snapshot.fromDockerfile("app", { text: text.join("\n") }, { context })
       const found = yield* disk(yield* Snapshot.build(definition))
       assert.deepStrictEqual(
-        ["/x/a", "/x/d", "/x/d/b", "/x/plain.gz", "/x/file.txt", "/one", "/two", "/three"].map((path) => found[path]),
+        ["/x/a", "/x/d", "/x/d/b", "/x/plain.gz", "/x/file.txt", "/one", "/two", "/three", "/four"].map(
+          (path) => found[path]
+        ),
         [
           "File 644 5:6 a",
           "Directory 755 5:6 ",
@@ -315,7 +535,8 @@ describe("Snapshot.fromDockerfile", () => {
           "File 600 0:0 downloaded",
           "File 644 0:0 one\n",
           "File 644 0:0 two\n",
-          "File 644 0:0 three\n"
+          "File 644 0:0 three\n",
+          "File 644 0:0 four\n"
         ]
       )
       const wrong = yield* Snapshot.fromDockerfile("app", {

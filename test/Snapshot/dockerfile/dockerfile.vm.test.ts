@@ -1,4 +1,4 @@
-/** A Dockerfile on real microVMs: two stages, a cache, a secret, and a change of one line. */
+/** A Dockerfile on real microVMs: two stages, a cache, a secret, files in /tmp, and a change of one line. */
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -20,10 +20,13 @@ const mounts = [
 const dockerfile = (greeting: string) =>
   [
     `FROM ${Support.image} AS build`,
+    "COPY main.sh /tmp/",
+    "WORKDIR /tmp/work",
     `RUN ${mounts} <<EOF`,
     "set -e",
     "echo built >> /cache/log",
     "touch /scratch/file",
+    "echo tmp >> ../main.sh",
     "! touch /mnt/src/file 2> /dev/null",
     "mkdir /out",
     "wc -c < /run/secrets/token > /out/length",
@@ -33,7 +36,8 @@ const dockerfile = (greeting: string) =>
     "ENV PATH=/opt/bin:$PATH",
     "USER 1000:1000",
     "COPY --from=build --chown=1000:1000 --chmod=755 /out /opt/bin/",
-    `RUN echo "${greeting}" > /opt/bin/greeting`
+    "COPY --from=build /tmp/main.sh /tmp/work/",
+    `RUN mktemp && cat /tmp/work/main.sh > /opt/bin/copied && echo "${greeting}" > /opt/bin/greeting`
   ].join("\n")
 
 layer(Support.layer, { excludeTestServices: true })("Dockerfiles", (it) => {
@@ -54,21 +58,24 @@ layer(Support.layer, { excludeTestServices: true })("Dockerfiles", (it) => {
             { context, secrets: { token: Redacted.make("a-very-secret-token") } }
           )
         const built = yield* Snapshot.build(yield* define("hello"), { checkpoints: "every-step" })
-        assert.strictEqual(built.stepsRun, 2)
+        assert.strictEqual(built.stepsRun, 3)
         // The runtime puts a folder of its own at the front of PATH.
         const found = yield* Sandbox.run({ snapshot: built }, (sandbox) =>
           sandbox.shell(
-            "cd /opt/bin; stat -c '%n %a %u:%g' . *; cat length main.sh; ls -d /cache /scratch /mnt/src; echo ${PATH#/.msb/scripts:}"
+            "cd /opt/bin; stat -c '%n %a %u:%g' . *; cat length main.sh copied; ls -d /cache /scratch /mnt/src; echo ${PATH#/.msb/scripts:}"
           )
         )
         assert.deepStrictEqual(found.stdout.split("\n"), [
           ". 755 1000:1000",
+          "copied 644 1000:1000",
           "greeting 644 1000:1000",
           "length 755 1000:1000",
           "main.sh 755 1000:1000",
           "19",
           "#!/bin/sh",
           "built",
+          "#!/bin/sh",
+          "tmp",
           "/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
           ""
         ])
@@ -76,11 +83,11 @@ layer(Support.layer, { excludeTestServices: true })("Dockerfiles", (it) => {
         const plan = yield* Snapshot.plan(changed)
         assert.deepStrictEqual(
           plan.steps.map(({ verdict }) => verdict._tag),
-          ["Hit", "Miss"],
+          ["Hit", "Hit", "Miss"],
           Plan.format(plan)
         )
         const again = yield* Snapshot.build(changed)
-        assert.deepStrictEqual([again.stepsRun, again.stepsReused], [1, 1])
+        assert.deepStrictEqual([again.stepsRun, again.stepsReused], [1, 2])
       }),
     900_000
   )

@@ -123,6 +123,7 @@ describe("words", () => {
       "${path%%.*}": "/x/y/z",
       "${path/y/b}": "/x/b/z.tar.gz",
       "${path//\\//-}": "-x-y-z.tar.gz",
+      "$1 ${1}$@$$${10:-d}": " d",
       $: "$",
       a$: "a$"
     }
@@ -144,8 +145,8 @@ describe("words", () => {
 
   it("leaves quotes of files as they are", () => {
     assert.strictEqual(
-      expandText(`it's "$a" \\$a \\n`, lexer, at, (name) => values[name]),
-      `it's "A" $a \\n`
+      expandText(`it's "$a" \\$a \\n \\\\n`, at, (name) => values[name]),
+      `it's "A" $a n \\n`
     )
   })
 
@@ -193,6 +194,25 @@ describe("ignore files", () => {
     assert.isTrue(isIgnored(["!a", "a"], "a"))
     assert.isFalse(isIgnored(["*", "!a"], "a/b"))
     assert.isTrue(isIgnored(["*", "!a", "a/b"], "a/b"))
+  })
+
+  it("match long paths with many stars", () => {
+    assert.isFalse(isIgnored(["*a*a*a*a*a*a*a*b"], "a".repeat(200)))
+    assert.isFalse(isIgnored(["**/**/**/**/**/**/**/**/x"], "a/".repeat(100)))
+    assert.isTrue(isIgnored(["**/**/**/**/**/**/**/**/x"], `${"a/".repeat(100)}x/y`))
+  })
+
+  it("know ranges and escapes", () => {
+    const matching = (pattern: string) =>
+      ["a", "b", "-", "*", "]", "[z-b]"].filter((path) => isIgnored([pattern], path))
+    assert.deepStrictEqual(["[a-b]", "[^a-b-]", "[]]", "\\*", "[\\*]", "[z-b]"].map(matching), [
+      ["a", "b"],
+      ["*", "]"],
+      ["]"],
+      ["*"],
+      ["*"],
+      ["[z-b]"]
+    ])
   })
 
   it("bring files back from ignored folders", () => {

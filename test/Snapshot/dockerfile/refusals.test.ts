@@ -28,14 +28,25 @@ const refused: { readonly [lines: string]: string } = {
   "FROM a\nRUN --security=insecure x": "--security=insecure is not supported",
   "FROM a\nCOPY missing /": "missing does not exist in the build context",
   "FROM a\nCOPY secret.txt /": "secret.txt is left out by the ignore file",
+  "FROM a\nCOPY ignored /x/": "ignored is left out by the ignore file",
+  "FROM a\nCOPY loop/x /": "the symbolic links of loop/x have no end",
+  "FROM a\nCOPY out/passwd /": "out/passwd does not exist in the build context",
   "FROM a\nCOPY link /": "link is a symbolic link, which is not supported as a source",
+  "FROM a\nCOPY a[z-b] /x/": "a[z-b] is not a pattern: its brackets have no end, or a wrong range",
   "FROM a\nCOPY file.txt file.txt /x": "the destination of several sources must end with a slash",
+  "FROM a\nWORKDIR /tmp/x": "a sandbox cannot begin in /tmp/x: its /tmp is in memory",
   "FROM a\nCOPY /x": "expected COPY source destination",
   "FROM a\nCOPY --chmod=u+x file.txt /": "--chmod=u+x is not supported: expected an octal mode such as 755",
   "FROM a\nCOPY --from=3 x /": "there is no stage 3 before this one",
   "FROM a AS b\nCOPY --from=b x /": "there is no stage b before this one",
   "FROM a\nADD https://x.test/y.git /": "ADD of a git repository is not supported: use RUN git clone",
   "FROM a\nADD --checksum=md5:1 https://x.test/y /": "expected --checksum=sha256:… and a URL",
+  "FROM a\nADD http:// /x/": "http:// is not a URL",
+  'FROM a\nUSER ""': 'expected a user such as app or 1000:1000, not ""',
+  "FROM a\nCOPY --chown=a:b:c file.txt /": 'expected a user such as app or 1000:1000, not "a:b:c"',
+  'FROM a\nENV ""=x': 'expected a variable name without "=" or NUL',
+  "FROM a\nLABEL lightbox.x=y": 'labels that begin with "lightbox." are reserved',
+  "FROM a\nRUN --mount=type=tmpfs,target=/x,size=abc y": "size=abc is not a size such as 64m",
   "FROM a\nENV x": "expected ENV name=value",
   "FROM a\nENV x=1 y": "expected ENV name=value, not y",
   'FROM a\nENV x="': 'a " has no end',
@@ -55,7 +66,10 @@ describe("Snapshot.fromDockerfile", () => {
       const context = yield* fs.makeTempDirectoryScoped()
       yield* fs.writeFileString(`${context}/file.txt`, "")
       yield* fs.writeFileString(`${context}/secret.txt`, "")
-      yield* fs.writeFileString(`${context}/.dockerignore`, "secret.*\n")
+      yield* fs.writeFileString(`${context}/.dockerignore`, "secret.*\nignored\n!other")
+      yield* fs.makeDirectory(`${context}/ignored/folder`, { recursive: true })
+      yield* fs.symlink("loop", `${context}/loop`)
+      yield* fs.symlink("/etc", `${context}/out`)
       yield* fs.symlink("file.txt", `${context}/link`)
       for (const [text, expected] of Object.entries(refused)) {
         const error = yield* Effect.flip(Snapshot.fromDockerfile("app", { text }, { context }))
@@ -81,15 +95,20 @@ describe("Snapshot.fromDockerfile", () => {
     "names options that are wrong",
     Effect.gen(function* () {
       const text = "FROM debian:12"
+      const fs = yield* FileSystem.FileSystem
+      const context = yield* fs.makeTempDirectoryScoped()
+      yield* fs.writeFileString(`${context}/.dockerignore`, "# [\n[a-z]\n[z-a]\n")
       const problems = yield* Effect.forEach(
         [
           Snapshot.fromDockerfile("a b", { text }),
           Snapshot.fromDockerfile("app", "/no/Dockerfile"),
           Snapshot.fromDockerfile("app", { text }, { context: "/no" }),
           Snapshot.fromDockerfile("app", { text }, { context: "/dev/null" }),
+          Snapshot.fromDockerfile("app", { text }, { context }),
           Snapshot.fromDockerfile("app", { text }, { target: "x" }),
           Snapshot.fromDockerfile("app", { text }, { args: { X: "1" } }),
           Snapshot.fromDockerfile("app", { text: `${text}\nCOPY x /` }),
+          Snapshot.fromDockerfile("app", { text: `${text}\nCOPY a\0 /` }),
           Snapshot.fromDockerfile("app", { text: "# nothing" })
         ],
         (effect) => Effect.map(Effect.flip(effect), ({ message }) => message.split("\n")[0] ?? "")
@@ -101,9 +120,11 @@ describe("Snapshot.fromDockerfile", () => {
           "Invalid dockerfile: /no/Dockerfile does not exist on this host",
           "Invalid context: /no does not exist on this host",
           "Invalid context: /dev/null is not a folder",
+          `Invalid context: [z-a] is not a pattern: its brackets have no end, or a wrong range (${context}/.dockerignore:3)`,
           'Invalid dockerfile: there is no stage "x", only 0 (Dockerfile:1:1)',
           "Invalid dockerfile: there is no ARG X (Dockerfile:1:1)",
           "Invalid dockerfile: it copies from the build context, but none is given (Dockerfile:2:1)",
+          "Invalid dockerfile: expected no NUL character (Dockerfile:2:7)",
           "Invalid dockerfile: there is no FROM (Dockerfile:1:1)"
         ]
       )
