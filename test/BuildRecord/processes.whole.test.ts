@@ -1,12 +1,8 @@
 /** Records of builds in other processes: of one that is killed, and of several at once. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
-import * as ChildProcess from "effect/process/ChildProcess"
-import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -14,39 +10,11 @@ import * as BuildRecord from "../../src/BuildRecord.ts"
 import type { Services } from "../../src/Driver.ts"
 import * as Records from "../../src/internal/store/records.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import * as Building from "../Snapshot/building.ts"
 
 const program = fileURLToPath(new URL("programs/build.ts", import.meta.url))
 
-/** A process that builds: what it has printed, and a wait for a line. */
-const start = Effect.fnUntraced(function* (home: string, mode: string) {
-  const child = yield* ChildProcess.make(process.execPath, [program, home, mode], {
-    stdin: "ignore",
-    stderr: "inherit",
-    killSignal: "SIGKILL"
-  })
-  const said: Array<string> = []
-  const waiting = new Map<string, Deferred.Deferred<void>>()
-  const output = yield* Effect.forkScoped(
-    Stream.runForEach(Stream.splitLines(Stream.decodeText(child.stdout)), (line) => {
-      said.push(line)
-      const deferred = waiting.get(line)
-      return deferred === undefined ? Effect.void : Deferred.succeed(deferred, undefined)
-    }),
-    { startImmediately: true }
-  )
-  return {
-    said,
-    until: (line: string) =>
-      Effect.suspend(() => {
-        if (said.includes(line)) return Effect.void
-        const deferred = Deferred.makeUnsafe<void>()
-        waiting.set(line, deferred)
-        return Deferred.await(deferred)
-      }),
-    end: Effect.andThen(Fiber.join(output), child.exitCode),
-    kill: child.kill({ killSignal: "SIGKILL" })
-  }
-})
+const start = Building.start(program)
 
 // Holds sockets, whose paths must be short.
 const makeHome = FileSystem.FileSystem.use((fs) => fs.makeTempDirectoryScoped({ prefix: "r" }))

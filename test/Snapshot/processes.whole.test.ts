@@ -1,49 +1,17 @@
 /** Builds of the same definition in several processes. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
-import * as ChildProcess from "effect/process/ChildProcess"
-import * as Stream from "effect/Stream"
 import { fileURLToPath } from "node:url"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Support from "./support.ts"
+import * as Building from "./building.ts"
 
 const program = fileURLToPath(new URL("programs/build.ts", import.meta.url))
 
-/** A process that builds: what it has printed, and a wait for a word. */
-const start = Effect.fnUntraced(function* (home: string, mode: string) {
-  const child = yield* ChildProcess.make(process.execPath, [program, home, mode], {
-    stdin: "ignore",
-    stderr: "inherit",
-    killSignal: "SIGKILL"
-  })
-  const said: Array<string> = []
-  const waiting = new Map<string, Deferred.Deferred<void>>()
-  const output = yield* Effect.forkScoped(
-    Stream.runForEach(Stream.splitLines(Stream.decodeText(child.stdout)), (line) => {
-      said.push(line)
-      const deferred = waiting.get(line)
-      return deferred === undefined ? Effect.void : Deferred.succeed(deferred, undefined)
-    }),
-    { startImmediately: true }
-  )
-  return {
-    said,
-    until: (line: string) =>
-      Effect.suspend(() => {
-        if (said.includes(line)) return Effect.void
-        const deferred = Deferred.makeUnsafe<void>()
-        waiting.set(line, deferred)
-        return Deferred.await(deferred)
-      }),
-    end: Effect.andThen(Fiber.join(output), child.exitCode),
-    kill: child.kill({ killSignal: "SIGKILL" })
-  }
-})
+const start = Building.start(program)
 
 layer(NodeServices.layer, { excludeTestServices: true })("builds in several processes", (it) => {
   it.effect("run as one, and another process takes over when the building one is killed", () =>

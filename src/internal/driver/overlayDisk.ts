@@ -7,6 +7,7 @@
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { baseName, clusterBytes, diskName } from "./rootDisk.ts"
+import { readAt, writeAt } from "../host/positions.ts"
 
 /** A part of a disk. The bytes are valid until the next part is read. */
 interface Part {
@@ -17,17 +18,6 @@ interface Part {
 export type Parts = AsyncIterable<Part>
 
 const partBytes = 64 * clusterBytes
-
-/** Reads a part of a file. What is after its end reads as zeros. */
-const readAt = async (file: Fs.FileHandle, buffer: Buffer, position: number): Promise<void> => {
-  let filled = 0
-  while (filled < buffer.length) {
-    const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, position + filled)
-    if (bytesRead === 0) break
-    filled += bytesRead
-  }
-  buffer.fill(0, filled)
-}
 
 /** Reads a file. */
 export async function* ofFile(path: string): Parts {
@@ -168,15 +158,6 @@ export const search = async (
 }
 
 const zeros = Buffer.alloc(clusterBytes)
-
-/** Writes all of a block: the kernel writes less if the disk becomes full, and fails only at the next attempt. */
-const writeAt = async (file: Fs.FileHandle, block: Buffer, position: number): Promise<void> => {
-  let written = 0
-  while (written < block.length) {
-    const { bytesWritten } = await file.write(block, written, block.length - written, position + written)
-    written += bytesWritten
-  }
-}
 
 /** Writes a disk to a new file that occupies no space for zeros, and flushes it. Stops between two parts if aborted. */
 export const write = async (parts: Parts, path: string, signal: AbortSignal): Promise<void> => {

@@ -10,6 +10,7 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Zlib from "node:zlib"
 import * as Extents from "../host/extents.ts"
+import { readAt } from "../host/positions.ts"
 
 export const chunkBytes = 64 * 1024
 
@@ -129,26 +130,6 @@ const compress = (bytes: Uint8Array): Buffer =>
     // A chunk at once, even if it cannot be compressed.
     chunkSize: chunkBytes + 1024
   })
-
-/** Reads exactly the bytes of a buffer. What is after the end of the file reads as zeros. */
-const readAt = async (file: Fs.FileHandle, buffer: Buffer, position: number): Promise<void> => {
-  let filled = 0
-  while (filled < buffer.length) {
-    const { bytesRead } = await file.read(buffer, filled, buffer.length - filled, position + filled)
-    if (bytesRead === 0) break
-    filled += bytesRead
-  }
-  buffer.fill(0, filled)
-}
-
-/** Writes all of a buffer: the kernel writes less if the disk becomes full, and fails only at the next attempt. */
-export const writeAt = async (file: Fs.FileHandle, buffer: Uint8Array, position: number): Promise<void> => {
-  let written = 0
-  while (written < buffer.length) {
-    const { bytesWritten } = await file.write(buffer, written, buffer.length - written, position + written)
-    written += bytesWritten
-  }
-}
 
 /** The length of a chunk: the last one of a file may be shorter. */
 export const lengthOf = ({ number }: Pick<Chunk, "number">, size: number): number =>

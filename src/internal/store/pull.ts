@@ -29,6 +29,7 @@ import * as Names from "./names.ts"
 import * as Push from "./push.ts"
 import { artifactName, captureLock, keyLabel, type Store } from "./store.ts"
 import { discard } from "./transfer.ts"
+import { writeAt } from "../host/positions.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -203,7 +204,7 @@ const receive = Effect.fnUntraced(function* (
             try: () => Chunks.unpack(bytes.subarray(at, at + chunk.size), chunk, sizeOf(chunk)),
             catch: (cause) => fail(cause instanceof Error ? cause.message : String(cause))
           })
-          yield* attempt(folder, () => Chunks.writeAt(handle, content, chunk.number * Chunks.chunkBytes))
+          yield* attempt(folder, () => writeAt(handle, content, chunk.number * Chunks.chunkBytes))
         }
         progress.add(
           range.chunks.reduce((sum, chunk) => sum + lengthOf(chunk), 0),
@@ -293,11 +294,7 @@ const findMissing = async (
     const handle = handles[chunk.file]
     if (isResumed && (await has(handle, chunk))) found(chunk)
     else if (handle !== undefined && (await has(seeds[chunk.file], chunk))) {
-      await Chunks.writeAt(
-        handle,
-        buffer.subarray(0, Chunks.lengthOf(chunk, sizeOf(chunk))),
-        chunk.number * Chunks.chunkBytes
-      )
+      await writeAt(handle, buffer.subarray(0, Chunks.lengthOf(chunk, sizeOf(chunk))), chunk.number * Chunks.chunkBytes)
       found(chunk)
     } else missing.push(chunk)
   }
