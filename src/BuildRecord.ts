@@ -110,7 +110,7 @@ const summary = {
   /** The build that needed this one, such as that of a later stage of a Dockerfile. */
   parent: Schema.optionalKey(Schema.String),
   caller: Caller,
-  /** The version of this library. */
+  /** The version of this library, or `unknown` if it was in a bundle. */
   version: Schema.String
 }
 

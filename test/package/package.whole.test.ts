@@ -199,6 +199,7 @@ describe("package", () => {
       [
         "Admission",
         "BuildEvent",
+        "BuildRecord",
         "Cleanup",
         "Image",
         "Interpreter",

@@ -51,7 +51,7 @@ export interface BuildSummary {
   readonly parent?: string
   /** The program that ran it, and the file and line that declared the snapshot. */
   readonly caller: { readonly program: string; readonly pid: number; readonly declaredAt?: string }
-  /** The version of this library. */
+  /** The version of this library, or `unknown` if it was in a bundle. */
   readonly version: string
 }
 
