@@ -184,6 +184,31 @@ const changesWhileItIsStopped = Effect.fnUntraced(function* (info: Microsandbox.
   )
 })
 
+/** From a folder with its files, if that is on the driver's machine. */
+const imports = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  same: Partial<Microsandbox.SnapshotInfo>
+) {
+  if (driver.remoteHome !== undefined) {
+    yield* Bench.failsWith("Unsupported", driver.importSnapshot(driver.home, "loaded"))
+    return
+  }
+  const given = yield* Effect.acquireRelease(
+    Effect.sync(() => Path.join(driver.home, `copied-${process.pid}`)),
+    (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+  )
+  Fs.cpSync((yield* driver.getSnapshot("loaded")).path, given, { recursive: true })
+  yield* Bench.failsWith("AlreadyExists", driver.importSnapshot(given, "loaded"))
+  yield* Bench.failsWith("InvalidConfig", driver.importSnapshot(given, "../escaped"))
+  yield* driver.removeSnapshot("loaded")
+  assert.deepInclude(yield* driver.importSnapshot(given, "loaded"), { name: "loaded", ...same })
+  assert.isTrue(yield* driver.verifySnapshot("loaded"))
+  assert.isFalse(Fs.existsSync(given))
+  Fs.mkdirSync(given)
+  Fs.writeFileSync(Path.join(given, "snapshot.json"), "no description")
+  yield* Bench.failsWith("SnapshotDamaged", driver.importSnapshot(given, "never"))
+}, Effect.scoped)
+
 /** With a restart, and then without one, as there is room to grow into. */
 const changesAtOnce = Effect.fnUntraced(function* (info: Microsandbox.SandboxInfo, second: Sandbox.Sandbox) {
   const driver = yield* Microsandbox.Microsandbox
@@ -599,21 +624,7 @@ export const sandboxes: Group = (test) => {
     Fs.writeFileSync(path, "no archive")
     yield* Bench.failsWith("SnapshotDamaged", driver.loadSnapshot(path, "never"))
 
-    // From a folder with its files.
-    const given = yield* Effect.acquireRelease(
-      Effect.sync(() => Path.join(driver.home, `copied-${process.pid}`)),
-      (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
-    )
-    Fs.cpSync((yield* driver.getSnapshot("loaded")).path, given, { recursive: true })
-    yield* Bench.failsWith("AlreadyExists", driver.importSnapshot(given, "loaded"))
-    yield* Bench.failsWith("InvalidConfig", driver.importSnapshot(given, "../escaped"))
-    yield* driver.removeSnapshot("loaded")
-    assert.deepInclude(yield* driver.importSnapshot(given, "loaded"), { name: "loaded", ...same })
-    assert.isTrue(yield* driver.verifySnapshot("loaded"))
-    assert.isFalse(Fs.existsSync(given))
-    Fs.mkdirSync(given)
-    Fs.writeFileSync(Path.join(given, "snapshot.json"), "no description")
-    yield* Bench.failsWith("SnapshotDamaged", driver.importSnapshot(given, "never"))
+    yield* imports(driver, same)
     assert.deepStrictEqual(
       (yield* driver.listSnapshots()).map(({ name }) => name),
       ["loaded"]
