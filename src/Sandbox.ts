@@ -524,16 +524,7 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   yield* checkObject("Sandbox.launch", options)
-  const { isNamed, resolved } = yield* prepareLaunch(options)
-  const first = yield* resolved
-  if (!isNamed) return yield* boot(first)
-  return yield* internal.allOrNothing(
-    Effect.gen(function* () {
-      const room = yield* (yield* Admission.Admission).admit("Sandbox.launch", first.config.resources?.memory)
-      // The name may have moved during the wait: the defaults are those of the disk that boots.
-      return yield* boot(yield* resolved, room)
-    })
-  )
+  return yield* boot(yield* checkLaunch(options))
 })
 
 /** The checked options of a launch. */
@@ -541,21 +532,17 @@ interface Checked extends Effect.Success<ReturnType<typeof decodeLaunch>> {
   readonly config: SandboxConfig.SandboxConfig
   readonly source: SandboxConfig.Source
   readonly onPullProgress: LaunchOptions["onPullProgress"]
+  /** Checks them again, with the defaults of the disk that a name points to then. */
+  readonly again?: Effect.Effect<Checked, LightboxError, Services> | undefined
 }
 
 const checkLaunch = <E, R>(options: LaunchOptions<E, R>) =>
   Effect.flatMap(prepareLaunch(options), ({ resolved }) => resolved)
 
-/**
- * Checks the options themselves, and returns an effect that finds the snapshot and checks them with its defaults. What a
- * name points to can change.
- */
+/** Checks the options themselves, and returns an effect that finds the snapshot and checks them with its defaults. */
 const prepareLaunch = Effect.fnUntraced(function* <E, R>(
   options: LaunchOptions<E, R>
-): Effect.fn.Return<
-  { readonly resolved: Effect.Effect<Checked, LightboxError | E, Services | R>; readonly isNamed: boolean },
-  LightboxError
-> {
+): Effect.fn.Return<{ readonly resolved: Effect.Effect<Checked, LightboxError | E, Services | R> }, LightboxError> {
   const { detached, image, onPullProgress, overwrite, releaseTimeout, snapshot, ...rest } = options
   if ((image === undefined) === (snapshot === undefined)) {
     return yield* invalid("Sandbox.launch", "snapshot", "pass either a snapshot or an image")
@@ -564,23 +551,39 @@ const prepareLaunch = Effect.fnUntraced(function* <E, R>(
   if (image !== undefined) {
     const config = yield* decodeConfig(rest)
     const source: SandboxConfig.Source = { _tag: "Image", reference: yield* decodeImage(image) }
-    return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }), isNamed: false }
+    return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }) }
   }
   yield* decodeConfig(withoutDependencies(rest))
-  const resolved = Effect.gen(function* () {
-    const { defaults, name } = yield* resolveSnapshot(snapshot)
-    const config = yield* decodeConfig(merge(defaults, rest))
-    const source: SandboxConfig.Source = { _tag: "Snapshot", name }
-    return { ...checked, config, source, onPullProgress }
-  })
-  return { resolved, isNamed: Predicate.isString(snapshot) }
+  const withDefaults = ({ defaults, name }: Resolved): Effect.Effect<Checked, LightboxError> =>
+    Effect.map(decodeConfig(merge(defaults, rest)), (config): Checked => ({
+      ...checked,
+      config,
+      source: { _tag: "Snapshot", name },
+      onPullProgress,
+      again
+    }))
+  const again: Checked["again"] = Predicate.isString(snapshot)
+    ? Effect.flatMap(resolveSnapshot<never, never>(snapshot), withDefaults)
+    : undefined
+  return { resolved: again ?? Effect.flatMap(resolveSnapshot(snapshot), withDefaults) }
 })
 
-const boot = Effect.fnUntraced(function* (
-  { config, onPullProgress, source, ...checked }: Checked,
+/** Boots a sandbox, for which room may have been reserved. */
+const boot: (
+  asked: Checked,
   room?: Admission.Room,
   peers?: Handle.Peers
-) {
+) => Effect.Effect<Sandbox, LightboxError, Services | Scope.Scope> = Effect.fnUntraced(function* (asked, room, peers) {
+  const { again, config, onPullProgress, source, ...checked } = asked
+  if (room === undefined && again !== undefined) {
+    return yield* internal.allOrNothing(
+      Effect.gen(function* () {
+        const room = yield* (yield* Admission.Admission).admit("Sandbox.launch", config.resources?.memory)
+        // The name may have moved during the wait.
+        return yield* boot(yield* again, room)
+      })
+    )
+  }
   const name = config.name ?? (yield* generateName())
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({

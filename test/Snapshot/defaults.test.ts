@@ -308,12 +308,15 @@ test(
   })
 )
 
-it.live("are those of the disk that boots, also if the name moves while a launch waits for room", () =>
+it.live.each([
+  ["Sandbox.launch", Sandbox.launch({ snapshot: "web" })],
+  ["Sandbox.getOrCreate", Sandbox.getOrCreate("kept", { snapshot: "web" })]
+] as const)("are those of the disk that boots, also if the name moves while %s waits for room", ([, launch]) =>
   Effect.gen(function* () {
     yield* Snapshot.build(definition)
     const first = yield* Scope.make()
     yield* Scope.provide(Sandbox.launch({ image }), first)
-    const fiber = yield* Effect.forkScoped(Sandbox.launch({ snapshot: "web" }), { startImmediately: true })
+    const fiber = yield* Effect.forkScoped(launch, { startImmediately: true })
     yield* Effect.repeat(Effect.andThen(turn, Metric.value(waitingLaunches)), { until: ({ value }) => value === 1 })
     const changed = definition.pipe(Snapshot.defaults({ env: { A: "changed" } }))
     yield* Snapshot.build(changed)
@@ -321,6 +324,6 @@ it.live("are those of the disk that boots, also if the name moves while a launch
     assert.deepStrictEqual((yield* seen(yield* Fiber.join(fiber))).shell, "/app app changed default")
   }).pipe(
     Effect.scoped,
-    Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} }, budget: { sandboxes: 1 } }))
+    Effect.provide(MicrosandboxMemory.layer({ images: { [image]: {} }, budget: { sandboxes: 1 } }), { local: true })
   )
 )

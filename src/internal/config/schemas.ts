@@ -440,9 +440,10 @@ export const checkMountPath = (path: string): string | undefined =>
 
 const Id = intBetween(0, 0xffff_fffe)
 
-/** Options of copied files. */
+/** The owner of copied files. */
 export const Owner = Schema.Union([User, Schema.Struct({ uid: Id, gid: Id })])
 
+/** Options of copied files. */
 export const copyOptions = {
   ignore: Schema.optional(Schema.Array(Schema.String)),
   mode: Schema.optional(intBetween(0, 0o7777)),

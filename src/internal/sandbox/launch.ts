@@ -43,8 +43,9 @@ export const orClose = <A, E, R>(
   })
 
 /** On failure, releases everything acquired so far without waiting for the caller's scope. */
-export const allOrNothing = <A, E, R>(acquisition: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Scope.Scope> =>
-  orClose(acquisition, () => true)
+export const allOrNothing = <A, R>(
+  acquisition: Effect.Effect<A, LightboxError, R>
+): Effect.Effect<A, LightboxError, R | Scope.Scope> => orClose(acquisition, () => true)
 
 /** Adds names to those that a guest looks up. */
 const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void, LightboxError> =>
