@@ -16,6 +16,7 @@ import * as Path from "node:path"
 import * as Gateway from "../../src/Gateway.ts"
 import * as Clients from "../../src/internal/driver/remote/client.ts"
 import * as Protocol from "../../src/internal/driver/remote/protocol.ts"
+import * as Image from "../../src/Image.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
@@ -126,6 +127,16 @@ describe("a host", () => {
       const driver = Context.get(services, Microsandbox.Microsandbox)
       const refused = yield* failsWith("HostUnavailable", driver.loadImage(path))
       assert.deepInclude(refused, { kind: "Refused", host: url })
+    })
+  )
+
+  it.effect("checks the name under which a guest is looked for", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Support.host()
+      const { services } = yield* program(url)
+      const driver = Context.get(services, Microsandbox.Microsandbox)
+      const { field } = yield* failsWith("InvalidConfig", driver.connect({ id: "none", name: "../escaped" }))
+      assert.strictEqual(field, "name")
     })
   )
 
@@ -407,6 +418,20 @@ describe("a program", () => {
       assert.strictEqual((yield* found.exec("true")).exitCode, 0)
       assert.strictEqual((yield* launch).exitCode, 0)
       yield* Scope.close(scope, Exit.void)
+    })
+  )
+
+  it.effect("finds a result on the host whose image is no longer cached there", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Support.host({ images: { [image]: {} } })
+      const { services } = yield* program(url)
+      const definition = Snapshot.make("known", image).pipe(Snapshot.shell("true"))
+      const plan = yield* Effect.gen(function* () {
+        yield* Snapshot.build(definition)
+        yield* Image.remove(image, { force: true })
+        return yield* Snapshot.plan(definition)
+      }).pipe(Effect.provideContext(services))
+      assert.isTrue(plan.isCached)
     })
   )
 

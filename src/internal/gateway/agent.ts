@@ -110,14 +110,21 @@ export const serve = Effect.fnUntraced(function* (
     const queue = runSync(Queue.unbounded<Uint8Array, Cause.Done>())
     return {
       push: (data) => {
+        if (!Queue.offerUnsafe(queue, data)) return
         waitingBytes += data.length
         if (waitingBytes > maxWaitingBytes) socket.pause()
-        Queue.offerUnsafe(queue, data)
       },
       end: () => Queue.endUnsafe(queue),
       stream: Stream.tap(Stream.fromQueue(queue), (data) => Effect.sync(() => taken(data.length)))
     }
   }
+
+  /** What is left of an input must not hold up the connection. */
+  const drop = (input: Input) =>
+    Effect.sync(() => {
+      input.end()
+      fork(Stream.runDrain(input.stream))
+    })
 
   const write = (frame: Uint8Array): Effect.Effect<void> =>
     Effect.callback((resume) => {
@@ -264,11 +271,10 @@ export const serve = Effect.fnUntraced(function* (
       file === undefined
         ? badHandle(id)
         : Effect.andThen(Stream.run(input.stream, file.sink(number(op["offset"]))), respond(id))
-    // What is left of a failed write must not hold up the connection.
     run(
       id,
       refused(id),
-      Effect.onError(written, () => Effect.sync(() => fork(Stream.runDrain(input.stream))))
+      Effect.onError(written, () => drop(input))
     )
   }
 
@@ -331,14 +337,7 @@ export const serve = Effect.fnUntraced(function* (
             ...(reason.errno === undefined ? {} : { errno_name: reason.errno })
           })
         : sendLast(id, "core.error", { message })
-    run(
-      id,
-      failed,
-      Effect.ensuring(
-        ran,
-        Effect.sync(() => fork(Stream.runDrain(input.stream)))
-      )
-    )
+    run(id, failed, Effect.ensuring(ran, drop(input)))
   }
 
   // Connections.
@@ -364,7 +363,7 @@ export const serve = Effect.fnUntraced(function* (
     }).pipe(
       Scope.provide(own),
       Effect.onExit((exit) => Scope.close(own, exit)),
-      Effect.ensuring(Effect.sync(() => fork(Stream.runDrain(input.stream))))
+      Effect.ensuring(drop(input))
     )
     const running = Effect.forkIn(
       carried.pipe(

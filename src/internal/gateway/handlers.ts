@@ -71,7 +71,8 @@ const decodeChange = decoder(Microsandbox.ModifySandbox, "Microsandbox.modifySan
 const decodeResolve = decoder(
   Schema.Struct({
     pullPolicy: SandboxConfig.SandboxConfig.fields.pullPolicy,
-    registry: SandboxConfig.SandboxConfig.fields.registry
+    registry: SandboxConfig.SandboxConfig.fields.registry,
+    askIfMissing: Schema.optional(Schema.Boolean)
   }),
   "Microsandbox.resolveImage"
 )
@@ -406,9 +407,9 @@ export const make = (context: Context) => {
     getImage: reading(({ reference }) => driver.getImage(reference)),
     resolveImage: reading(({ options, reference }) =>
       Effect.gen(function* () {
-        const { pullPolicy, registry } = yield* decodeResolve(fromJson(options))
+        const { askIfMissing, pullPolicy, registry } = yield* decodeResolve(fromJson(options))
         yield* Paths.checkPaths(allowed, "Microsandbox.resolveImage", { registry })
-        return yield* driver.resolveImage(reference, { pullPolicy, registry })
+        return yield* driver.resolveImage(reference, { askIfMissing, pullPolicy, registry })
       })
     ),
     removeImage: writing(({ force, reference }) => driver.removeImage(reference, { force })),

@@ -2,6 +2,7 @@
 import * as NodeWS from "@effect/platform-node-shared/NodeWS"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as HttpEffect from "effect/http/HttpEffect"
 import type * as Headers from "effect/http/Headers"
@@ -30,6 +31,7 @@ import * as Protocol from "../driver/remote/protocol.ts"
 import * as Shared from "../host/http.ts"
 import * as Agent from "./agent.ts"
 import * as Handlers from "./handlers.ts"
+import * as Paths from "./paths.ts"
 import * as Sessions from "./sessions.ts"
 import type { Token } from "./tokens.ts"
 
@@ -247,9 +249,11 @@ export const serve = Effect.fnUntraced(function* (
       id: decodeURIComponent(isUpgraded.exec(pathname)?.[1] ?? ""),
       name: searchParams.get("name") ?? ""
     }
-    // It ends with the session.
+    yield* Paths.checkName("Microsandbox.connect", sandbox.name)
+    // It ends with the session, which does not keep what has ended before.
     const ended = yield* Latch.make()
-    yield* Scope.addFinalizer(session.scope, ended.open)
+    const own = yield* Effect.acquireRelease(Scope.fork(session.scope), (own) => Scope.close(own, Exit.void))
+    yield* Scope.addFinalizer(own, ended.open)
     if (driver.openAgent === undefined) {
       const guest = yield* driver.connect(sandbox)
       const socket = yield* upgrade()

@@ -104,19 +104,27 @@ export const make = Effect.fnUntraced(function* (options: {
         Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${sandbox.name}"` }),
         Effect.andThen(leave(sandbox))
       )
-  const end = (session: Session) =>
+  const end = (...sessions: ReadonlyArray<Session>) =>
     Effect.suspend(() => {
-      if (!all.delete(session.id)) return Effect.void
+      const ending = sessions.filter(({ id }) => all.delete(id))
+      if (ending.length === 0) return Effect.void
+      const attached = Effect.suspend(() =>
+        Effect.forEach(
+          ending.flatMap(({ attached }) => [...attached.values()]),
+          stopAttached,
+          { concurrency: 16, discard: true }
+        )
+      )
       return Effect.uninterruptible(
-        Scope.close(session.scope, Exit.void).pipe(
-          // The owner is dead now: what it has noted is removed.
+        Effect.forEach(ending, ({ scope }) => Scope.close(scope, Exit.void), { concurrency: 4, discard: true }).pipe(
+          // The owners are dead now: what they have noted is removed.
           Effect.andThen(sweepAtStart(driver, ownership)),
-          Effect.andThen(Effect.forEach(session.attached.values(), stopAttached, { concurrency: 4, discard: true }))
+          Effect.andThen(attached)
         )
       )
     })
 
-  yield* Effect.addFinalizer(() => Effect.forEach([...all.values()], end, { concurrency: 4, discard: true }))
+  yield* Effect.addFinalizer(() => end(...all.values()))
   yield* Effect.gen(function* () {
     yield* Effect.sleep(Duration.millis(leaseMillis / 4))
     const now = yield* Clock.currentTimeMillis
@@ -124,7 +132,7 @@ export const make = Effect.fnUntraced(function* (options: {
     for (const session of dead) {
       yield* Effect.logInfo(`A program of the token "${session.token.name}" is gone: its sandboxes are removed`)
     }
-    yield* Effect.forEach(dead, end, { concurrency: 4, discard: true })
+    yield* end(...dead)
   }).pipe(Effect.forever, Effect.forkScoped)
 
   return {
@@ -187,9 +195,11 @@ export const make = Effect.fnUntraced(function* (options: {
       }).pipe(Effect.uninterruptible),
     cancel: (session, request) =>
       Effect.suspend(() => {
-        // It may not have arrived yet.
+        const interrupt = session.requests.get(request)
+        if (interrupt !== undefined) return Effect.asVoid(interrupt)
+        // It has not arrived yet.
         if (session.cancelled.size < maxRequests) session.cancelled.add(request)
-        return Effect.asVoid(session.requests.get(request) ?? Effect.void)
+        return Effect.void
       })
   }
 })
