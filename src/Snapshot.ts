@@ -65,8 +65,6 @@ import * as internalPrune from "./internal/store/prune.ts"
 import { DurationFromWholeMillis, intBetween, SnapshotName, SnapshotReference } from "./internal/config/schemas.ts"
 import * as internalCommits from "./internal/store/commits.ts"
 import { make as makeStore, type Store } from "./internal/store/store.ts"
-import * as internalPull from "./internal/store/pull.ts"
-import * as internalPush from "./internal/store/push.ts"
 import * as internalTransfer from "./internal/store/transfer.ts"
 import {
   callDecoder,
@@ -1833,7 +1831,13 @@ export const push = (
   reference: string,
   options?: PushOptions
 ): Effect.Effect<Pushed, LightboxError, Services> =>
-  withStore("Snapshot.push", (driver, store) => internalPush.push(driver, store, name, reference, options))
+  withStore("Snapshot.push", (driver, store) =>
+    // Few programs need it.
+    Effect.flatMap(
+      Effect.promise(() => import("./internal/store/push.ts")),
+      (internalPush) => internalPush.push(driver, store, name, reference, options)
+    )
+  )
 
 /**
  * Pulls a snapshot that {@link push} has pushed, as a new generation of a name. The reference has a tag or a digest.
@@ -1877,7 +1881,13 @@ export const pull = (
   reference: string,
   options?: PullOptions
 ): Effect.Effect<Snapshot, LightboxError, Services> =>
-  withStore("Snapshot.pull", (driver, store) => internalPull.pull(driver, store, name, reference, options))
+  withStore("Snapshot.pull", (driver, store) =>
+    // Few programs need it.
+    Effect.flatMap(
+      Effect.promise(() => import("./internal/store/pull.ts")),
+      (internalPull) => internalPull.pull(driver, store, name, reference, options)
+    )
+  )
 
 /** The driver would treat an invalid name as a path. */
 const withName = <A>(

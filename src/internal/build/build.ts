@@ -239,7 +239,7 @@ const produce = Effect.fnUntraced(function* <E, R>(
     driver,
     home,
     pullPolicy: options.pullPolicy,
-    isKnown: yield* LookUp.isKnown(store, prepared),
+    isKnown: LookUp.isKnown(store, prepared),
     // Only a boot pulls it. Whatever is copied from it has not been copied before.
     ifUnknown: (other) => Effect.andThen(builders.close, Effect.provide(digestOf(driver, other), context.services))
   })
@@ -354,8 +354,10 @@ const leftToRuntime: Microsandbox.ImageResolution = { digest: undefined, isCache
 
 /** Looks up the base image, and asks the registry for it if the pull policy says so. */
 const resolveImage = <E, R>({ driver, options, store }: Context<E, R>, prepared: Units.Prepared<E, R>) =>
-  LookUp.isKnown(store, prepared).pipe(
-    Effect.flatMap((isKnown) => LookUp.resolveImage(driver, prepared, { pullPolicy: options.pullPolicy, isKnown })),
+  LookUp.resolveImage(driver, prepared, {
+    pullPolicy: options.pullPolicy,
+    isKnown: LookUp.isKnown(store, prepared)
+  }).pipe(
     Effect.catchReason(
       "LightboxError",
       "ImageUnavailable",

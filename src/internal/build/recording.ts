@@ -124,9 +124,9 @@ export const make = (options: {
       return quoted === part ? [] : [{ name, value: quoted }]
     })
   ])
-  const hide = (text: string): string => (secrets.length === 0 ? text : Secrets.redact(secrets, text))
+  const hide = Secrets.redacting(secrets)
   const encode = (line: object): string =>
-    `${JSON.stringify(secrets.length === 0 ? line : Secrets.redactAll(secrets, line, ownKeys))}\n`
+    `${JSON.stringify(secrets.length === 0 ? line : Secrets.redactAll(hide, line, ownKeys))}\n`
 
   let pending: Array<object> = []
   let file: Records.Open | undefined

@@ -82,6 +82,10 @@ export const SnapshotReference = pattern(
   'the name of a snapshot, or a generation such as "app@3"'
 )
 
+/** Says what is wrong with a bearer token. With fewer characters, it can be guessed. */
+export const tokenProblem = (token: string): string | undefined =>
+  token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
+
 /** The id of a build, which names the file of its record. */
 export const BuildId = pattern(/^[0-9a-z]{1,32}(-[0-9a-z]{1,32}){2}$/, "the id of a build")
 

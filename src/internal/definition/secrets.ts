@@ -65,15 +65,19 @@ const valuesOf = (secrets: ReadonlyArray<SecretValue>) => secrets.map(({ value }
 export const redact = (secrets: ReadonlyArray<SecretValue>, text: string): string =>
   FailureText.redact(valuesOf(secrets), text)
 
+/** Redacts secrets in texts. */
+export const redacting = (secrets: ReadonlyArray<SecretValue>): ((text: string) => string) =>
+  FailureText.redacting(valuesOf(secrets))
+
 /** Redacts secrets in all texts of a plain value, except under some keys. */
 export const redactAll = (
-  secrets: ReadonlyArray<SecretValue>,
+  redact: (text: string) => string,
   value: unknown,
   except: ReadonlySet<string> = new Set(["_tag"])
 ): unknown => {
   const hide = (u: unknown): unknown =>
     Predicate.isString(u)
-      ? redact(secrets, u)
+      ? redact(u)
       : Array.isArray(u)
         ? u.map(hide)
         : Predicate.isObject(u)
@@ -88,7 +92,7 @@ const reasons = Schema.toCodecJson(Reason)
 export const redactReason = (secrets: ReadonlyArray<SecretValue>, reason: Reason): Reason => {
   if (secrets.length === 0) return reason
   return Option.getOrElse(
-    Schema.decodeUnknownOption(reasons)(redactAll(secrets, Schema.encodeSync(reasons)(reason))),
+    Schema.decodeUnknownOption(reasons)(redactAll(redacting(secrets), Schema.encodeSync(reasons)(reason))),
     () => new Unknown({ problem: redact(secrets, reason.message) })
   )
 }

@@ -1,17 +1,11 @@
 /** Bearer tokens and what they allow. */
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import { tokenProblem } from "../config/schemas.ts"
 import { hashOfToken } from "../host/http.ts"
 
-/** With fewer characters, a token can be guessed. */
-export const leastLength = 16
-
-const isToken = (token: string): boolean => token.length >= leastLength && /^[!-~]+$/.test(token)
-
 export const TokenText = Schema.Redacted(Schema.String).check(
-  Schema.makeFilter((token) =>
-    isToken(Redacted.value(token)) ? undefined : `expected at least ${leastLength} characters of ASCII, without spaces`
-  )
+  Schema.makeFilter((token) => tokenProblem(Redacted.value(token)))
 )
 
 export const Scopes = Schema.NonEmptyArray(Schema.Literals(["read", "write"]))

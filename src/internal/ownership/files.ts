@@ -3,9 +3,7 @@
  * the one that a driver reaches.
  */
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Scope from "effect/Scope"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -73,19 +71,8 @@ const tryLock = ({ home, remoteHome }: Driver, name: string): Effect.Effect<Lock
   remoteHome === undefined ? Lock.tryAcquire(locksFolder(home), name) : remoteHome.tryLock(name)
 
 /** Acquires a lock of a driver's home for the scope, waiting until it is released. */
-export const lock = Effect.fnUntraced(function* (
-  driver: Driver,
-  name: string
-): Effect.fn.Return<HeldLock, LightboxError, Scope.Scope> {
-  const scope = yield* Effect.scope
-  for (;;) {
-    const attempt = yield* Scope.fork(scope)
-    const result = yield* Scope.provide(tryLock(driver, name), attempt)
-    if ("lock" in result) return result.lock
-    yield* Stream.runDrain(result.waiting)
-    yield* Scope.close(attempt, Exit.void)
-  }
-})
+export const lock = (driver: Driver, name: string): Effect.Effect<HeldLock, LightboxError, Scope.Scope> =>
+  Lock.whenFree(tryLock(driver, name))
 
 /** Reads a record of a driver's home. */
 export const read = ({ home, remoteHome }: Driver, path: string): Effect.Effect<string | undefined, LightboxError> =>

@@ -82,21 +82,27 @@ const takeOver = Effect.fnUntraced(function* (
   return Option.none()
 })
 
-/** Acquires a lock for the scope, waiting until it is released. */
-export const acquire = Effect.fnUntraced(function* (
-  folder: string,
-  name: string,
-  onLine: (line: string) => Effect.Effect<void> = () => Effect.void
-): Effect.fn.Return<Lock, LightboxError, Scope.Scope> {
+/** Repeats an attempt to acquire a lock for the scope until it is free. */
+export const whenFree = Effect.fnUntraced(function* <Held, R>(
+  tryLock: Effect.Effect<
+    { readonly lock: Held } | { readonly waiting: Stream.Stream<string, LightboxError> },
+    LightboxError,
+    R
+  >
+): Effect.fn.Return<Held, LightboxError, Exclude<R, Scope.Scope> | Scope.Scope> {
   const scope = yield* Effect.scope
   for (;;) {
     const attempt = yield* Scope.fork(scope)
-    const result = yield* Scope.provide(tryAcquire(folder, name), attempt)
+    const result = yield* Scope.provide(tryLock, attempt)
     if ("lock" in result) return result.lock
-    yield* Stream.runForEach(result.waiting, onLine)
+    yield* Stream.runDrain(result.waiting)
     yield* Scope.close(attempt, Exit.void)
   }
 })
+
+/** Acquires a lock for the scope, waiting until it is released. */
+export const acquire = (folder: string, name: string): Effect.Effect<Lock, LightboxError, Scope.Scope> =>
+  whenFree(tryAcquire(folder, name))
 
 /** A number of a lock, and the path of its creator's socket, unless it does not point to one. */
 interface Numbered {

@@ -44,21 +44,29 @@ export const checkForce = (
 export const resolveImage = (
   driver: Driver,
   { definition, image }: Prepared<unknown, unknown>,
-  { isKnown, ...options }: { readonly pullPolicy?: SandboxConfig["pullPolicy"]; readonly isKnown: boolean }
+  {
+    isKnown,
+    ...options
+  }: {
+    readonly pullPolicy?: SandboxConfig["pullPolicy"]
+    readonly isKnown: Effect.Effect<boolean, LightboxError>
+  }
 ): Effect.Effect<Microsandbox.ImageResolution, LightboxError> => {
   const { registry } = definition.options
   const pullPolicy = options.pullPolicy ?? definition.options.pullPolicy
-  const cached = driver.resolveImage(image, { pullPolicy, registry })
-  if (!isKnown || pullPolicy === "always") return cached
   return Effect.filterOrElse(
-    cached,
-    ({ digest }) => digest !== undefined,
+    driver.resolveImage(image, { pullPolicy, registry }),
+    ({ digest }) => digest !== undefined || pullPolicy === "always",
     (unknown) =>
-      Effect.catchReason(
-        driver.resolveImage(image, { pullPolicy, registry, askIfMissing: true }),
-        "LightboxError",
-        "ImageUnavailable",
-        () => Effect.succeed(unknown)
+      Effect.flatMap(isKnown, (isKnown) =>
+        isKnown
+          ? Effect.catchReason(
+              driver.resolveImage(image, { pullPolicy, registry, askIfMissing: true }),
+              "LightboxError",
+              "ImageUnavailable",
+              () => Effect.succeed(unknown)
+            )
+          : Effect.succeed(unknown)
       )
   )
 }

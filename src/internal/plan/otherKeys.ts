@@ -15,7 +15,7 @@ export const makeKeyOf = (options: {
   readonly home: Home
   readonly pullPolicy: SandboxConfig["pullPolicy"]
   /** Whether a result may exist although the image is not cached. */
-  readonly isKnown: boolean
+  readonly isKnown: Effect.Effect<boolean, LightboxError>
   /** The digest of an image that is not cached. */
   readonly ifUnknown: (definition: Prepared) => Effect.Effect<string, LightboxError>
 }): KeyOf => {

@@ -40,7 +40,7 @@ export const plan = Effect.fn("Snapshot.plan")(function* <E, R>(
     ...prepared,
     units: prepared.units.map((unit) => (unit.index >= from ? { ...unit, isForced: true } : unit))
   }
-  const known = yield* isKnown(store, prepared)
+  const known = isKnown(store, prepared)
   const { digest } = yield* resolveImage(driver, prepared, { pullPolicy: options.pullPolicy, isKnown: known })
   const home = { home: driver.home, stage: ownership.stage, isFresh: Number.isFinite(from) }
   const keyOf = makeKeyOf({

@@ -337,9 +337,14 @@ export const hiddenArgv = (command: Pick<Command, "argv" | "env">): ReadonlyArra
   return redactWords(command.argv).map((word) => redact(secrets, word))
 }
 
+/** Redacts secrets in texts. */
+export const redacting = (secrets: ReadonlyArray<string>): ((text: string) => string) => {
+  const parts = partsOf(secrets)
+  return (text) => parts.reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+}
+
 /** Redacts secrets in a text. */
-export const redact = (secrets: ReadonlyArray<string>, text: string): string =>
-  partsOf(secrets).reduce((shown, part) => shown.replaceAll(part, "<redacted>"), text)
+export const redact = (secrets: ReadonlyArray<string>, text: string): string => redacting(secrets)(text)
 
 /** Drops the end of a secret from the beginning of a text that was cut there. */
 export const withoutSplit = (secrets: ReadonlyArray<string>, text: string): string => {

@@ -4,7 +4,6 @@
  * What is received is written to a folder of its own, and moved into the store when it is complete. The folder stays if the
  * transfer breaks, and the next one goes on from there: it believes nothing, and compares the digest of every chunk.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
@@ -26,6 +25,7 @@ import * as Artifact from "./artifact.ts"
 import * as Chunks from "./chunks.ts"
 import * as Commits from "./commits.ts"
 import * as Names from "./names.ts"
+import { filesIn, foldersOf, pullLock } from "./pullFolders.ts"
 import * as Push from "./push.ts"
 import { artifactName, captureLock, keyLabel, type Store } from "./store.ts"
 import { discard } from "./transfer.ts"
@@ -49,14 +49,6 @@ const decodePull = callDecoder(
 
 /** As those of builds. */
 const defaultKeep = 2
-
-/** Held while a result is pulled. */
-const pullLock = (artifact: string): string => `pull:${artifact}`
-
-const foldersOf = (home: string): string => Path.join(home, "lightbox", "pulls")
-
-/** What was received of a snapshot. */
-const filesIn = (folder: string): string => Path.join(folder, "files")
 
 const attempt = <A>(path: string, run: () => Promise<A>): Effect.Effect<A, LightboxError> =>
   Effect.tryPromise({ try: run, catch: fileFailure(method, "write", path) })
@@ -324,31 +316,3 @@ const rangesOf = (chunks: ReadonlyArray<Chunks.Chunk & Chunks.Place>): ReadonlyA
   }
   return ranges
 }
-
-/** Time after which what a broken pull has received is removed. */
-const keptMillis = 24 * 60 * 60 * 1000
-
-/** Lists what broken pulls have received, and that is too old to go on from. */
-export const listAbandoned = Effect.fnUntraced(function* (
-  home: string
-): Effect.fn.Return<
-  ReadonlyArray<{ readonly artifact: string; readonly lock: string; readonly path: string }>,
-  LightboxError
-> {
-  const now = yield* Clock.currentTimeMillis
-  const folders = foldersOf(home)
-  return yield* attempt(folders, async () => {
-    const found: Array<{ readonly artifact: string; readonly lock: string; readonly path: string }> = []
-    for (const artifact of (await unlessMissing(Fs.readdir(folders))) ?? []) {
-      const path = Path.join(folders, artifact)
-      const files = (await unlessMissing(Fs.readdir(filesIn(path)))) ?? []
-      const times = await Promise.all(
-        [path, ...files.map((file) => Path.join(filesIn(path), file))].map(
-          async (path) => (await unlessMissing(Fs.stat(path)))?.mtimeMs ?? 0
-        )
-      )
-      if (now - Math.max(...times) >= keptMillis) found.push({ artifact, lock: pullLock(artifact), path })
-    }
-    return found
-  })
-})

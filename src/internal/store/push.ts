@@ -198,11 +198,8 @@ export const push = (
         const chunks: Array<Chunks.Chunk> = []
         for (const [file, path] of paths.entries())
           chunks.push(...(yield* read((signal) => Chunks.scan(path, file, signal))))
-        const progress = yield* progressOf(
-          input?.onProgress,
-          reference,
-          chunks.reduce((sum, chunk) => sum + sizeOf(chunk), 0)
-        )
+        const total = chunks.reduce((sum, chunk) => sum + sizeOf(chunk), 0)
+        const progress = yield* progressOf(input?.onProgress, reference, total)
 
         // Reuse packs that are there, and of which this snapshot needs half.
         const known = yield* findKnown(session, fail)
@@ -287,19 +284,21 @@ export const push = (
           // It explains later misses of builds, of which this is the last.
           ...(isCurrent && record.lastBuild !== undefined ? { lastBuild: record.lastBuild } : {})
         })
+        const [indexDigest, configDigest] = [sha256(index), sha256(config)]
         const manifest = yield* Artifact.encodeManifest({
           schemaVersion: 2,
           mediaType: Artifact.manifestType,
           artifactType: Artifact.artifactType,
-          config: { mediaType: Artifact.configType, digest: sha256(config), size: config.length },
-          layers: [{ mediaType: Artifact.indexType, digest: sha256(index), size: index.length }, ...packs],
+          config: { mediaType: Artifact.configType, digest: configDigest, size: config.length },
+          layers: [{ mediaType: Artifact.indexType, digest: indexDigest, size: index.length }, ...packs],
           annotations: { "org.opencontainers.image.title": named, "org.opencontainers.image.base.name": info.image }
         })
         if (manifest.length > Client.maxManifestBytes || config.length > Client.maxManifestBytes) {
           const problem = "the snapshot is too large for a registry"
           return yield* new LightboxError({ method, reason: new Unsupported({ feature: "push", problem }) })
         }
-        for (const bytes of [index, config]) progress.add(0, yield* putBlob(session, bytes, sha256(bytes)))
+        progress.add(0, yield* putBlob(session, index, indexDigest))
+        progress.add(0, yield* putBlob(session, config, configDigest))
         yield* Client.patiently(
           Effect.filterOrElse(
             session.send({
@@ -313,10 +312,7 @@ export const push = (
           )
         )
         progress.add(0, manifest.length)
-        return { reference, digest: sha256(manifest), total: totalOf(chunks, sizeOf), moved: progress.moved() }
+        return { reference, digest: sha256(manifest), total, moved: progress.moved() }
       }).pipe(Artifact.failing(method, reference))
     })
   )
-
-const totalOf = (chunks: ReadonlyArray<Chunks.Chunk>, sizeOf: (chunk: Chunks.Chunk) => number): number =>
-  chunks.reduce((sum, chunk) => sum + sizeOf(chunk), 0)

@@ -221,17 +221,23 @@ export const prune = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void> {
   const quietly = <A>(run: () => Promise<A>) => Effect.orElseSucceed(Effect.tryPromise(run), () => undefined)
   const now = Date.now()
-  const kept: Array<{ readonly path: string; readonly size: number; readonly at: number }> = []
-  for (const { id, owner, path } of (yield* quietly(() => entriesIn(home))) ?? []) {
-    const fate = owner === undefined ? "ended" : yield* Effect.orElseSucceed(fateOf(home, owner), () => "unknown")
-    if (fate === "running") continue
-    const ended = fate === "lost" && id !== undefined ? pathOf(home, id) : path
-    if (ended !== path) yield* quietly(() => Fs.rename(path, ended))
-    const stats = yield* quietly(() => Fs.stat(ended))
-    if (stats !== undefined) kept.push({ path: ended, size: stats.size, at: stats.mtimeMs })
-  }
+  const kept = yield* Effect.forEach(
+    (yield* quietly(() => entriesIn(home))) ?? [],
+    Effect.fnUntraced(function* ({ id, owner, path }) {
+      const fate = owner === undefined ? "ended" : yield* Effect.orElseSucceed(fateOf(home, owner), () => "unknown")
+      if (fate === "running") return []
+      const ended = fate === "lost" && id !== undefined ? pathOf(home, id) : path
+      if (ended !== path) yield* quietly(() => Fs.rename(path, ended))
+      const stats = yield* quietly(() => Fs.stat(ended))
+      return stats === undefined ? [] : [{ path: ended, size: stats.size, at: stats.mtimeMs }]
+    }),
+    { concurrency: 16 }
+  )
   let size = 0
-  for (const [position, file] of kept.toSorted((a, b) => b.at - a.at).entries()) {
+  for (const [position, file] of kept
+    .flat()
+    .toSorted((a, b) => b.at - a.at)
+    .entries()) {
     size += file.size
     if (position < count && size <= bytes && now - file.at <= ageMillis) continue
     yield* quietly(() => Fs.rm(file.path, { force: true }))

@@ -277,10 +277,6 @@ const compare = Command.make(
 // Export
 // =============================================================================
 
-const encodeTrace = toJson(BuildRecord.Trace)
-
-const encodeSpans = toJson(BuildRecord.Spans)
-
 const exported = Command.make(
   "export",
   {
@@ -295,7 +291,9 @@ const exported = Command.make(
   Effect.fnUntraced(function* ({ format = "chrome", id, output }) {
     const record = yield* find("ID", Option.getOrUndefined(id))
     const content =
-      format === "chrome" ? encodeTrace(BuildRecord.toTrace(record)) : encodeSpans(BuildRecord.toOtlp(record))
+      format === "chrome"
+        ? toJson(BuildRecord.Trace)(BuildRecord.toTrace(record))
+        : toJson(BuildRecord.Spans)(BuildRecord.toOtlp(record))
     if (output === undefined) return yield* Console.log(content)
     yield* Effect.tryPromise({
       try: () => Fs.writeFile(output, `${content}\n`),

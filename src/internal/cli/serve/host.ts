@@ -1,12 +1,10 @@
 /** `host`. */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs/promises"
-import { LightboxError } from "../../../LightboxError.ts"
 import { Name } from "../../config/schemas.ts"
 import { decoder, invalid } from "../../config/validation.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
@@ -42,10 +40,7 @@ const readTokens = (path: string) =>
     Effect.flatMap(decodeTokens),
     Effect.mapError((error) =>
       error.reason._tag === "InvalidConfig"
-        ? new LightboxError({
-            method,
-            reason: invalid(method, "--tokens", `${error.reason.field}: ${error.reason.problem}`).reason
-          })
+        ? invalid(method, "--tokens", `${error.reason.field}: ${error.reason.problem}`)
         : error
     ),
     Effect.map((all) => all.map(({ token, ...rest }) => ({ ...rest, token: Redacted.make(token) })))
@@ -81,7 +76,7 @@ export const host = Command.make(
       bind,
       insecure,
       allowMounts,
-      lease: lease === undefined ? undefined : Duration.millis(Duration.toMillis(lease)),
+      lease: lease === undefined ? undefined : lease,
       tls: certificate === undefined || key === undefined ? undefined : { certificate, key }
     }).pipe(
       Effect.mapError(

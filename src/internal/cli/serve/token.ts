@@ -2,9 +2,8 @@
 import * as Effect from "effect/Effect"
 import * as Crypto from "node:crypto"
 import type { LightboxError } from "../../../LightboxError.ts"
+import { tokenProblem } from "../../config/schemas.ts"
 import { invalid } from "../../config/validation.ts"
-
-const least = 16
 
 /** The token of the environment, which nobody has to print, or a new one. */
 export const orNew = (
@@ -14,6 +13,6 @@ export const orNew = (
   Effect.gen(function* () {
     const given = process.env[variable]
     if (given === undefined) return { value: Crypto.randomBytes(24).toString("base64url"), isNew: true }
-    if (given.length >= least && /^[!-~]+$/.test(given)) return { value: given, isNew: false }
-    return yield* invalid(method, variable, `expected at least ${least} characters of ASCII, without spaces`)
+    const problem = tokenProblem(given)
+    return problem === undefined ? { value: given, isNew: false } : yield* invalid(method, variable, problem)
   })

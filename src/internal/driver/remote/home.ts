@@ -72,11 +72,7 @@ export const make = (client: Client): Ownership.RemoteHome => ({
     client.write(store, (rpc, call) => rpc.copies(undefined, call)),
     () => "unknown"
   ),
-  findOwner: (id) =>
-    Effect.map(
-      client.read("Ownership.find", (rpc, call) => rpc.findOwner({ id }, call)),
-      ({ problem, ...owner }) => ({ ...owner, ...(problem === undefined ? {} : { problem }) })
-    ),
+  findOwner: (id) => client.read("Ownership.find", (rpc, call) => rpc.findOwner({ id }, call)),
   volumeUsage: (name) => client.read("Volume.usage", (rpc, call) => rpc.volumeUsage({ name }, call)),
   sweep: (limits) => client.write("Reaper.sweep", (rpc, call) => rpc.sweep(limits, call))
 })
