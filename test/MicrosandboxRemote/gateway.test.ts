@@ -6,8 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
@@ -230,6 +232,22 @@ describe("a host", () => {
       const stolen = stranger.write("test", (rpc) => rpc.close(undefined, { headers }))
       assert.strictEqual((yield* failsWith("HostUnavailable", stolen)).kind, "Ended")
       yield* owner.read("test", (rpc, call) => rpc.renew(undefined, call))
+    })
+  )
+
+  it.effect("keeps a lock for a program that asks again because its connection was lost", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Support.host()
+      const client = yield* Clients.make({ method: "test", url, token: Support.token })
+      const asked = (id: string) =>
+        client
+          .write("test", (rpc, call) => Stream.runHead(rpc.lock({ id, name: "one" }, call)))
+          .pipe(Effect.map(Option.map(({ _tag }) => _tag)))
+      assert.deepStrictEqual(yield* asked("a"), Option.some("Held"))
+      assert.deepStrictEqual(yield* asked("a"), Option.some("Held"))
+      assert.deepStrictEqual(yield* asked("b"), Option.some("Waiting"))
+      yield* client.end("test", (rpc, call) => rpc.unlock({ id: "a" }, call))
+      assert.deepStrictEqual(yield* asked("b"), Option.some("Held"))
     })
   )
 

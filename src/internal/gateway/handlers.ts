@@ -263,6 +263,26 @@ export const make = (context: Context) => {
       return lock === undefined ? Effect.void : Scope.close(lock.scope, Exit.void)
     })
 
+  const heldBy = (lock: Sessions.SessionLock | undefined): Ownership.Lock | undefined =>
+    lock?.attempt !== undefined && "lock" in lock.attempt ? lock.attempt.lock : undefined
+
+  /** Tells that a lock is held, and then what others tell its holder, until it is released. */
+  const listen = Effect.fnUntraced(function* (scope: Scope.Scope, held: Ownership.Lock) {
+    const released = yield* Deferred.make<void>()
+    yield* Scope.addFinalizer(scope, Deferred.succeed(released, undefined))
+    const received = Stream.fromEffectRepeat(
+      Effect.delay(
+        Effect.sync(() => held.received()),
+        receivedInterval
+      )
+    ).pipe(
+      Stream.changesWith((a, b) => a.length === b.length && a.every((line, index) => line === b[index])),
+      Stream.map((lines): Protocol.LockEvent => ({ _tag: "Received", lines })),
+      Stream.interruptWhen(Deferred.await(released))
+    )
+    return Stream.concat(Stream.make<[Protocol.LockEvent]>({ _tag: "Held" }), received)
+  })
+
   const lock = (
     { id, message, name }: { readonly id: string; readonly name: string; readonly message?: string | undefined },
     request: Request
@@ -270,10 +290,16 @@ export const make = (context: Context) => {
     Stream.unwrap(
       Effect.gen(function* () {
         const session = yield* sessionOf(request, "write")
-        if (name.length > maxLockName || session.locks.has(id)) {
+        const known = session.locks.get(id)
+        if (name.length > maxLockName || (known !== undefined && known.attempt === undefined)) {
           return yield* invalid("Lock", "name", "expected another lock")
         }
-        const entry: Sessions.SessionLock = { scope: yield* Scope.fork(session.scope), lock: undefined }
+        // The program asks again because its connection was lost: what it held it holds on, and what it waited for may
+        // be free by now.
+        const before = heldBy(known)
+        if (known !== undefined && before !== undefined) return yield* listen(known.scope, before)
+        yield* unlock(session, id)
+        const entry: Sessions.SessionLock = { scope: yield* Scope.fork(session.scope), attempt: undefined }
         session.locks.set(id, entry)
         const attempt = yield* filesOf(session)
           .tryLock(name, message)
@@ -281,25 +307,12 @@ export const make = (context: Context) => {
             Scope.provide(entry.scope),
             Effect.onError(() => unlock(session, id))
           )
-        const released = yield* Deferred.make<void>()
-        yield* Scope.addFinalizer(entry.scope, Deferred.succeed(released, undefined))
+        entry.attempt = attempt
         if ("waiting" in attempt) {
           const lines = Stream.map(attempt.waiting, (line): Protocol.LockEvent => ({ _tag: "Line", line }))
           return Stream.concat(Stream.make<[Protocol.LockEvent]>({ _tag: "Waiting" }), lines)
         }
-        const held = attempt.lock
-        entry.lock = held
-        const received = Stream.fromEffectRepeat(
-          Effect.delay(
-            Effect.sync(() => held.received()),
-            receivedInterval
-          )
-        ).pipe(
-          Stream.changesWith((a, b) => a.length === b.length && a.every((line, index) => line === b[index])),
-          Stream.map((lines): Protocol.LockEvent => ({ _tag: "Received", lines })),
-          Stream.interruptWhen(Deferred.await(released))
-        )
-        return Stream.concat(Stream.make<[Protocol.LockEvent]>({ _tag: "Held" }), received)
+        return yield* listen(entry.scope, attempt.lock)
       })
     )
 
@@ -392,7 +405,7 @@ export const make = (context: Context) => {
         : driver.remoteHome.sweep(limits)
     ),
     lock,
-    sendLine: writing(({ id, line }, session) => Effect.sync(() => session.locks.get(id)?.lock?.send(line))),
+    sendLine: writing(({ id, line }, session) => Effect.sync(() => heldBy(session.locks.get(id))?.send(line))),
     unlock: writing(({ id }, session) => unlock(session, id)),
 
     loadImage: writing(({ file, tag }, session) =>

@@ -23,7 +23,8 @@ const maxRequests = 10_000
 /** A lock that a program holds or waits for. */
 export interface SessionLock {
   readonly scope: Scope.Closeable
-  lock: Ownership.Lock | undefined
+  /** What came of it. */
+  attempt: Ownership.LockAttempt | undefined
 }
 
 export interface Session {
