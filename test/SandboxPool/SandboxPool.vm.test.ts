@@ -107,7 +107,9 @@ layer(Support.layer, { excludeTestServices: true })("pools", (it) => {
               resources,
               min: 0,
               max: 1,
-              services: { rows: { command: "cp /root/rows /run/rows; exec sleep 1000", restart: "no" } },
+              services: {
+                rows: { command: "cp /root/rows /run/new; mv /run/new /run/rows; exec sleep 1000", restart: "no" }
+              },
               prepare: (sandbox) => sandbox.shell("seq 1 1000 > /root/rows", { check: true })
             })
             const work = pool.use((sandbox) =>
