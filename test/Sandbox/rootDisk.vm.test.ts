@@ -28,10 +28,10 @@ shutil.move("/etc/skel", "/etc/moved"); os.mkdir("/etc/skel"); open("/etc/skel/n
 os.remove("/etc/issue"); os.mkdir("/etc/issue"); open("/etc/profile", "a").write("# appended")
 `
 
-/** Describes every path, except what belongs to a boot. */
+/** Describes every path, except what belongs to a boot, and folders with tens of thousands of files that nobody changes. */
 const describe = `
 import hashlib, os
-skipped = {"/proc", "/sys", "/dev", "/run", "/tmp", "/.msb", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
+skipped = {"/usr/share/nodejs", "/usr/include", "/usr/lib/python3", "/proc", "/sys", "/dev", "/run", "/tmp", "/.msb", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
 lines, first = [], {}
 def look(path):
     s = os.lstat(path)

@@ -24,7 +24,7 @@ interface Example {
 }
 
 // =============================================================================
-// In two forms
+// In two forms, on Effect and with promises
 // =============================================================================
 
 /** What whole programs print, in memory as well. */
@@ -84,24 +84,10 @@ const pairs: ReadonlyArray<Example> = [
   { path: "snapshots/remove", prints: ["false"] }
 ]
 
-const inForm = (form: ".promise.ts" | ".ts"): ReadonlyArray<Example> =>
-  pairs.map((example) => ({ ...example, path: `${example.path}${form}` }))
-
-/** Those with promises only. */
-export const onPromises: ReadonlyArray<Example> = [
-  ...inForm(".promise.ts"),
-  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] }
-]
-
-/** Those on Effect. */
-export const onEffect: ReadonlyArray<Example> = [
-  ...inForm(".ts"),
+/** In this form only. */
+const single: ReadonlyArray<Example> = [
+  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] },
   { path: "cleanup/volumes.ts", prints: ["pr-1234: kept"] },
-
-  // ===========================================================================
-  // In this form only
-  // ===========================================================================
-
   { path: "pool/main.ts", prints: [/^agent did: release$/m, /sandboxes handed out/] },
   {
     path: "build-events/main.ts",
@@ -114,6 +100,25 @@ export const onEffect: ReadonlyArray<Example> = [
   },
   { path: "programs/database.ts", prints: ["scones|4\ntea|2\n"] },
   { path: "services/on-the-host.ts", prints: [/^4 passed, 0 failed$/m] }
+]
+
+const forms = [".ts", ".promise.ts"] as const
+
+const inForms = (of: (index: number) => ReadonlyArray<number>): ReadonlyArray<Example> =>
+  pairs.flatMap((example, index) =>
+    of(index).map((form) => ({ ...example, path: `${example.path}${forms[form % forms.length]}` }))
+  )
+
+/** All of them. */
+export const all: ReadonlyArray<Example> = [...inForms(() => [0, 1]), ...single]
+
+/**
+ * Those of one run: of each pair one form, the next pair's in the other. They share names and snapshots, so each works
+ * on what an example in the other form has made. `LIGHTBOX_FORMS=others` swaps the forms.
+ */
+export const chosen: ReadonlyArray<Example> = [
+  ...inForms((index) => [process.env["LIGHTBOX_FORMS"] === "others" ? index + 1 : index]),
+  ...single
 ]
 
 // =============================================================================

@@ -20,9 +20,9 @@ const parts = new Set(
 )
 
 describe("examples", () => {
-  it("all run in a test", () => {
+  it("are all known to a test", () => {
     const paths = modules.filter((path) => !parts.has(path) && !path.endsWith(".test.ts")).toSorted()
-    const run = [...Examples.onEffect, ...Examples.onPromises].map(({ path }) => path)
+    const run = Examples.all.map(({ path }) => path)
     assert.deepStrictEqual([...run, ...elsewhere].toSorted(), paths)
     const readme = Fs.readFileSync(Path.join(folder, "README.md"), "utf8")
     assert.deepStrictEqual(
@@ -33,4 +33,4 @@ describe("examples", () => {
   })
 })
 
-Examples.suite("examples on Effect", Examples.onEffect)
+Examples.suite("examples", Examples.chosen)

@@ -1,3 +1,0 @@
-import * as Examples from "./examples.ts"
-
-Examples.suite("examples with promises", Examples.onPromises)
