@@ -22,11 +22,14 @@ import { isLightboxError, type LightboxError, Unknown } from "../../src/Lightbox
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
+
 // The library loads these when it first uses them, and nothing shows that a module is being loaded.
-import "../../src/internal/build/capture.ts"
-import "../../src/internal/build/dockerfile.ts"
-import "../../src/internal/store/pull.ts"
-import "../../src/internal/store/push.ts"
+await Promise.all([
+  import("../../src/internal/build/capture.ts"),
+  import("../../src/internal/build/dockerfile.ts"),
+  import("../../src/internal/store/pull.ts"),
+  import("../../src/internal/store/push.ts")
+])
 
 /** An operation of the library, in a situation where it succeeds. */
 export interface Operation {
