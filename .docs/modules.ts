@@ -9,6 +9,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Interpreter",
       "Probe",
       "SandboxPool",
+      "SandboxRecord",
       "SandboxProxy",
       "SandboxServices",
       "SandboxTools",

@@ -47,7 +47,8 @@ export const Resource = Schema.Literals([
   "image",
   "step",
   "job",
-  "build"
+  "build",
+  "record"
 ])
 
 /** The base of all reasons. Default: not retryable, without effect. */
@@ -63,7 +64,7 @@ class Failure extends Schema.Error<Failure>("effect-lightbox/LightboxError/Failu
 // =============================================================================
 
 /**
- * There is no such sandbox, snapshot, generation, volume, image, step or job, or no record of such a build.
+ * There is no such sandbox, snapshot, generation, volume, image, step or job, or no record of such a build or ended sandbox.
  *
  * @category errors
  * @since 0.1.0

@@ -47,8 +47,9 @@ export interface Options {
    */
   readonly sweep?: boolean | undefined
   /**
-   * Keep a record of each build in the home: its steps, their output and reasons, without secrets. `lightbox builds`
-   * and the module `BuildRecord` read them. Default: `true`.
+   * Keep records in the home: of each build its steps, their output and reasons, without secrets; of each sandbox that
+   * ends the reason and its last lines. The modules `BuildRecord` and `SandboxRecord`, `lightbox builds` and `lightbox
+   * ended` read them. Default: `true`.
    */
   readonly records?: boolean | undefined
 }

@@ -440,8 +440,9 @@ export interface Options {
   /** Remove what dead processes left behind, at the start and every 30 seconds. Default: `true`. */
   readonly sweep?: boolean | undefined
   /**
-   * Keep a record of each build in the home: its steps, their output and reasons, without secrets. `lightbox builds`
-   * and the module `BuildRecord` read them. Default: `true`.
+   * Keep records in the home: of each build its steps, their output and reasons, without secrets; of each sandbox that
+   * ends the reason and its last lines. The modules `BuildRecord` and `SandboxRecord`, `lightbox builds` and `lightbox
+   * ended` read them. Default: `true`.
    */
   readonly records?: boolean | undefined
   /** Images of the registry, by reference. Default: a plain image for every reference. */

@@ -105,7 +105,14 @@ export {
   type RecordedStep,
   type SpanAttributes,
   type StepOutcome
-} from "./internal/promise/build/records.ts"
+} from "./internal/promise/records/builds.ts"
+export {
+  type EndedSandbox,
+  type EndedSandboxSummary,
+  getEndedSandbox,
+  listEndedSandboxes,
+  type ListEndedSandboxesOptions
+} from "./internal/promise/records/sandboxes.ts"
 export {
   type CaptureOptions,
   captureSnapshot,
@@ -1278,7 +1285,10 @@ export interface ConfigureOptions {
   bootTimeoutMs?: number | undefined
   /** Report the progress of pulls and boots on standard error if it is a terminal. Default: `true`. */
   progress?: boolean | undefined
-  /** Keep a record of each build in the home, without secrets, for {@link listBuilds}. Default: `true`. */
+  /**
+   * Keep records in the home: of each build, without secrets, for {@link listBuilds}, and of each sandbox that ends, for
+   * {@link listEndedSandboxes}. Default: `true`.
+   */
   records?: boolean | undefined
 }
 

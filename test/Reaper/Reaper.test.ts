@@ -22,6 +22,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import type * as Cleanup from "../../src/Cleanup.ts"
 import * as Reaper from "../../src/Reaper.ts"
+import * as SandboxRecord from "../../src/SandboxRecord.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
@@ -388,6 +389,9 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
           removable
         )
         assert.deepStrictEqual(verdictsOf(report, "failed"), [])
+        const swept = (yield* SandboxRecord.list()).filter(({ cause }) => cause === "swept")
+        assert.deepStrictEqual(swept.map(({ name }) => name).toSorted(), ["label-only", "noted"])
+        assert.match(swept[0]?.reason ?? "", /its process .*has ended/)
         const kept = verdictsOf(report, "kept")
         for (const what of ["sandbox live", "sandbox replaced", "ghost unknown"]) assert.include(kept, what)
         assert.strictEqual((yield* live.exec("true")).exitCode, 0)
@@ -520,6 +524,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("a sweep", (it) => {
         )
         yield* Reaper.sweep()
         assert.deepStrictEqual(yield* names, ["detached"])
+        assert.deepInclude((yield* SandboxRecord.list())[0], { name: "leased", cause: "expired", role: "scoped" })
         assert.strictEqual(Fs.readdirSync(`${home}/lightbox/detached`).length, 1)
         yield* Sandbox.remove("detached", { force: true })
         yield* Reaper.sweep()

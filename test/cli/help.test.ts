@@ -26,6 +26,8 @@ const commands = [
   ["run"],
   ["up"],
   ["ps"],
+  ["ended"],
+  ["ended", "show"],
   ["inspect"],
   ["start"],
   ["stop"],

@@ -216,6 +216,7 @@ describe("package", () => {
         "SandboxConfig",
         "SandboxPool",
         "SandboxProxy",
+        "SandboxRecord",
         "Snapshot",
         "Volume",
         "promise"

@@ -7,6 +7,7 @@ import * as BuildRecord from "../../src/BuildRecord.ts"
 import * as Image from "../../src/Image.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as SandboxRecord from "../../src/SandboxRecord.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 import * as Sources from "./sources.ts"
@@ -45,6 +46,10 @@ const calls: { readonly [module: string]: Calls } = {
     start: Sandbox.start("a"),
     stop: Sandbox.stop("a"),
     waitFor: Sandbox.waitFor("a", "running")
+  },
+  SandboxRecord: {
+    get: SandboxRecord.get("a-b-c"),
+    list: SandboxRecord.list()
   },
   Snapshot: {
     build: Snapshot.build(definition),

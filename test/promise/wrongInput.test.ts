@@ -473,6 +473,14 @@ const functions: Functions = {
     } satisfies Wrong<Lightbox.ListBuildsOptions>)
   ],
   getBuild: [row(Lightbox.getBuild, ["a-b-c"], { id: ["", "a", "../a", "A-b-c", ...notText] }, call)],
+  listEndedSandboxes: [
+    row(Lightbox.listEndedSandboxes, [], {}, {
+      ...call,
+      name: ["", ...notText],
+      limit: [0, ...notCount]
+    } satisfies Wrong<Lightbox.ListEndedSandboxesOptions>)
+  ],
+  getEndedSandbox: [row(Lightbox.getEndedSandbox, ["a-b-c"], { id: ["", "a", "../a", "A-b-c", ...notText] }, call)],
   listGenerations: [row(Lightbox.listGenerations, ["n"], { name })],
   rollbackSnapshot: [row(Lightbox.rollbackSnapshot, ["n"], { name }, { ...call, to: [0, ...notCount] })],
   saveSnapshot: [

@@ -13,6 +13,7 @@ import type { LightboxError } from "../../LightboxError.ts"
 import type { SandboxStatus } from "../../Microsandbox.ts"
 import * as BuildRecord from "../../BuildRecord.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import * as SandboxRecord from "../../SandboxRecord.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
 import { clean } from "../report/terminalText.ts"
@@ -151,6 +152,10 @@ const builds: Names = Effect.map(BuildRecord.list(), (found) =>
   found.map(({ id, snapshot, status }) => ({ text: id, description: `build of ${snapshot}, ${status}` }))
 )
 
+const ended: Names = Effect.map(SandboxRecord.list(), (found) =>
+  found.map(({ cause, id, name }) => ({ text: id, description: `sandbox ${name}, ${cause}` }))
+)
+
 const jobsOf = (sandbox: string): Names =>
   Effect.scoped(Effect.flatMap(Sandbox.connect(sandbox), ({ jobs }) => jobs)).pipe(
     Effect.map((found) => found.map(({ argv, id }) => ({ text: id, description: argv.join(" ") })))
@@ -164,6 +169,7 @@ const all = (...names: ReadonlyArray<Names>): Names =>
 
 const kinds = {
   build: () => builds,
+  ended: () => ended,
   any: () => all(sandboxes(), snapshots, volumes, images),
   file: () => Effect.succeed([files]),
   image: () => images,
@@ -192,6 +198,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
   commit: ["running"],
   cp: ["copied", "copied"],
   diff: ["any", "any"],
+  "ended show": ["ended"],
   exec: ["running"],
   fork: ["running"],
   history: ["snapshot"],

@@ -5,6 +5,7 @@ import * as BuildRecord from "../../BuildRecord.ts"
 import * as Job from "../../Job.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
+import * as SandboxRecord from "../../SandboxRecord.ts"
 import * as Snapshot from "../../Snapshot.ts"
 
 export const Snapshots = Schema.Array(Snapshot.Snapshot)
@@ -20,6 +21,8 @@ export const Built = Schema.TaggedStruct("Built", {
 export const Plans = Schema.Array(Plan)
 
 export const Builds = Schema.Array(BuildRecord.Summary)
+
+export const EndedSandboxes = Schema.Array(SandboxRecord.Summary)
 
 export const Generations = Schema.Array(Snapshot.Generation)
 

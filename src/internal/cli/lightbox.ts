@@ -27,6 +27,7 @@ import { Home, Host, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import { exec, shell } from "./exec.ts"
 import * as Help from "./help.ts"
+import { ended } from "./ended.ts"
 import { image, images, pull, rmi } from "./images.ts"
 import { inspect, logs, top } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
@@ -49,7 +50,7 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "SNAPSHOTS", commands: [build, plan, builds, ls, history, diff, tag, rollback, prune, save, load, push] },
     {
       group: "SANDBOXES",
-      commands: [runCommand, up, ps, inspect, start, stop, restart, kill, wait, commit, fork, rm, sweep]
+      commands: [runCommand, up, ps, ended, inspect, start, stop, restart, kill, wait, commit, fork, rm, sweep]
     },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },

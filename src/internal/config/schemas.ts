@@ -86,8 +86,13 @@ export const SnapshotReference = pattern(
 export const tokenProblem = (token: string): string | undefined =>
   token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
 
+const id = /^[0-9a-z]{1,32}(-[0-9a-z]{1,32}){2}$/
+
 /** The id of a build, which names the file of its record. */
-export const BuildId = pattern(/^[0-9a-z]{1,32}(-[0-9a-z]{1,32}){2}$/, "the id of a build")
+export const BuildId = pattern(id, "the id of a build")
+
+/** The id of the record of a sandbox, which names its file. */
+export const RecordId = pattern(id, "the id of a record")
 
 /** The id of a job, which names its folder in the guest. */
 export const JobId = pattern(

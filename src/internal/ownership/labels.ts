@@ -1,7 +1,8 @@
 /**
- * Labels of what the library creates, and notes of it.
+ * Labels of what the library creates, notes of it, and why it is removed.
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
@@ -57,3 +58,24 @@ export const noteForScope = (
       kind === "unnamed" && Exit.isFailure(exit) ? Effect.void : ownership.forget({ kind, token, name })
     )
   )
+
+/** Why a sandbox is removed. */
+export const causes = ["released", "failed", "removed", "replaced", "expired", "swept"] as const
+
+/** Why sandboxes are being removed. */
+export interface Why {
+  readonly cause: (typeof causes)[number]
+  readonly reason: string
+  /** Hides what the program passed as a secret. Default: nothing is known to be one. */
+  readonly hide?: ((text: string) => string) | undefined
+}
+
+/** Set by whoever removes sandboxes for another reason than that somebody asked for it. */
+export const Removing = Context.Reference<Why>("effect-lightbox/internal/ownership/labels/Removing", {
+  defaultValue: () => ({ cause: "removed", reason: "it was removed" })
+})
+
+export const because =
+  (cause: Why["cause"], reason: string, hide?: Why["hide"]) =>
+  <A, E, R>(removal: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.provideService(removal, Removing, { cause, reason, hide })

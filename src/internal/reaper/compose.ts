@@ -11,6 +11,7 @@ import { Microsandbox } from "../../Microsandbox.ts"
 import { Ownership } from "../../Ownership.ts"
 import * as Budgets from "../driver/admission.ts"
 import * as Owner from "../ownership/owner.ts"
+import * as Endings from "../store/endings.ts"
 import { Recorded } from "../store/records.ts"
 import { sweepAtStart, sweepForever } from "./sweep.ts"
 
@@ -39,7 +40,9 @@ export const compose = Effect.fnUntraced(function* <E, R>({
   Exclude<R, Ownership> | Scope.Scope
 > {
   const ownership = yield* Owner.make(home)
-  const driver = yield* Effect.provideService(make, Ownership, ownership)
+  const plain = yield* Effect.provideService(make, Ownership, ownership)
+  // Those of another machine are recorded there.
+  const driver = records === false || plain.remoteHome !== undefined ? plain : Endings.recording(plain)
   const budget = yield* Budgets.make({ ...admission, home })
   if (sweep !== false) {
     yield* sweepAtStart(driver, ownership)

@@ -12,7 +12,7 @@ import { isEntryName } from "../config/schemas.ts"
 import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import * as ListingCache from "../host/listingCache.ts"
-import { generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
+import { because, generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
 import * as Commits from "../store/commits.ts"
@@ -88,7 +88,13 @@ const sweepNote = (sweep: Sweep, owner: Owner.Found, note: Ownership.Note): Effe
             ? keep("sandbox", "another sandbox has this name")
             : sweep.released.has(note.token)
               ? keep("sandbox", "it was detached")
-              : removing(sweep, "sandbox", note.name, reason, driver.removeSandbox(sandbox, { force: true }))
+              : removing(
+                  sweep,
+                  "sandbox",
+                  note.name,
+                  reason,
+                  because("swept", reason)(driver.removeSandbox(sandbox, { force: true }))
+                )
         ),
         Effect.catchReason("LightboxError", "NotFound", () =>
           Effect.flatMap(listDeserted(driver), (ghosts) =>
@@ -333,13 +339,13 @@ const sweepSandboxes = Effect.fnUntraced(function* (
     const instance = sandbox.labels[instanceLabel]
     const id = sandbox.labels[ownerLabel]
     const keep = (reason: string) => report({ resource: "sandbox", name, verdict: "kept", reason })
-    const remove = (reason: string) =>
-      removing(sweep, "sandbox", name, reason, driver.removeSandbox(sandbox, { force: true }))
+    const remove = (reason: string, cause: "expired" | "swept" = "swept") =>
+      removing(sweep, "sandbox", name, reason, because(cause, reason)(driver.removeSandbox(sandbox, { force: true })))
     const detached = instance === undefined ? undefined : sweep.released.get(instance)
     if (detached !== undefined) {
       if (detached.expires === undefined) keep("it was detached")
       else if (detached.expires > now) keep("it was detached, and its time to live has not expired")
-      else if (yield* remove("its time to live has expired")) continue
+      else if (yield* remove("its time to live has expired", "expired")) continue
     } else if (id === undefined) keep("another program created it")
     else {
       const owner = known.get(id) ?? (yield* Owner.find(driver.home, id))

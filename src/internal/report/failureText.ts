@@ -131,6 +131,11 @@ const lists: { readonly [resource: string]: { readonly [way in Way]: string | un
     promise: "listBuilds() shows the builds that are recorded",
     cli: "`lightbox builds` lists those that are recorded"
   },
+  record: {
+    effect: "SandboxRecord.list() shows the sandboxes whose end is recorded",
+    promise: "listEndedSandboxes() shows the sandboxes whose end is recorded",
+    cli: "`lightbox ended` lists those that are recorded"
+  },
   generation: {
     effect: "Snapshot.generations(name) shows the generations that are kept",
     promise: undefined,

@@ -15,12 +15,13 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { isEntryName } from "../config/schemas.ts"
 import * as Execution from "../guest/execution.ts"
 import { make as makeFiles } from "../guest/files.ts"
-import { generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
+import { because, generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
 import * as HomeFiles from "../ownership/files.ts"
+import * as FailureText from "../report/failureText.ts"
 import * as Progress from "../report/progress.ts"
 import { connect, type Connection } from "./connection.ts"
 import * as Drift from "./drift.ts"
-import { type Detach, make, noTimeToLive, type Peers } from "./handle.ts"
+import { type Detach, knownOf, make, noTimeToLive, type Peers } from "./handle.ts"
 import * as RunningServices from "./services.ts"
 
 /** Captures the library's services only: a whole context would include its scope. */
@@ -80,7 +81,7 @@ export const launch = Effect.fnUntraced(function* (options: {
   const room = options.room ?? (yield* admission.admit("Sandbox.launch", config.resources?.memory))
   // Must close after the release below, which still sends messages to the guest.
   const channel = yield* Scope.fork(yield* Effect.scope)
-  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true }
+  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
   // Registered before the sandbox exists, so that it is removed whenever it exists.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() =>
@@ -124,7 +125,9 @@ export const launch = Effect.fnUntraced(function* (options: {
   // A boot writes the names anew.
   const renewing: Connection["renewing"] = (restart) =>
     connection.renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
-  return make(driver, info, { guest, renewing }, detach, config, peers)
+  const sandbox = make(driver, info, { guest, renewing }, detach, config, peers)
+  state.sandbox = sandbox
+  return sandbox
 }, allOrNothing)
 
 const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
@@ -139,17 +142,27 @@ interface LaunchState {
   info: Microsandbox.SandboxInfo | undefined
   guest: Guest.Guest | undefined
   isOwned: boolean
+  /** What the launch has returned. */
+  sandbox: Sandbox | undefined
 }
 
 const release = Effect.fnUntraced(function* (
   driver: Microsandbox.Microsandbox["Service"],
   instance: string,
   config: SandboxConfig,
-  { guest, info }: LaunchState
+  { guest, info, sandbox }: LaunchState
 ): Effect.fn.Return<void, LightboxError> {
   if (info !== undefined) {
     if (guest !== undefined) yield* flushMounts(driver, info, guest, config)
-    const removed = driver.removeSandbox(info, { force: true })
+    const why =
+      sandbox === undefined
+        ? because("failed", "its launch failed or was interrupted")
+        : because(
+            "released",
+            "the scope of its launch closed",
+            FailureText.redacting(knownOf(sandbox)?.secrets() ?? [])
+          )
+    const removed = why(driver.removeSandbox(info, { force: true }))
     // Whoever took the name has removed the sandbox.
     return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
   }

@@ -51,7 +51,7 @@ const reusedPath = (home: string, { family, key }: Reused): string =>
   Path.join(reusedFolder(home), `${Crypto.hash("sha256", `${family}\n${key}`).slice(0, 24)}${end}`)
 
 /** Writes a new file, for this user only. */
-const create = (path: string, content: string): void => {
+export const createFile = (path: string, content: string): void => {
   const write = () => {
     try {
       FsSync.writeFileSync(path, content, { flag: "wx", mode: 0o600 })
@@ -71,7 +71,7 @@ const create = (path: string, content: string): void => {
 }
 
 /** Writes the record of a build that has ended. */
-export const writeEnded = (home: string, id: string, content: string): void => create(pathOf(home, id), content)
+export const writeEnded = (home: string, id: string, content: string): void => createFile(pathOf(home, id), content)
 
 /**
  * Writes the record of a build that reused a result over that of the last one: in place, because file systems flush what
@@ -85,7 +85,7 @@ export const writeReused = (home: string, build: Reused, content: string): void 
     file = FsSync.openSync(path, FsSync.constants.O_WRONLY)
   } catch (cause) {
     if (!isCode(cause, "ENOENT")) throw cause
-    return create(path, content)
+    return createFile(path, content)
   }
   try {
     FsSync.writeSync(file, content, 0)
@@ -111,7 +111,7 @@ export interface Open {
 
 export const open = (home: string, id: string, owner: string, content: string): Open => {
   const path = pathOf(home, id, owner)
-  create(path, content)
+  createFile(path, content)
   const file = FsSync.openSync(path, "a")
   return {
     append: (content) => {
