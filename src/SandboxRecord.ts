@@ -39,6 +39,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import { intBetween, RecordId } from "./internal/config/schemas.ts"
 import { decoder, optionsDecoder } from "./internal/config/validation.ts"
 import * as Endings from "./internal/store/endings.ts"
@@ -141,7 +142,7 @@ export const list = Effect.fn("SandboxRecord.list")(function* (
   return found
     .filter((record) => name === undefined || record.name === name)
     .slice(0, limit)
-    .map(({ output: _, system: __, ...summary }) => summary)
+    .map((record) => Struct.omit(record, ["output", "system"]))
 })
 
 const decodeGet = decoder(Schema.Struct({ id: RecordId }), "SandboxRecord.get")

@@ -8,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as SandboxRecord from "../../src/SandboxRecord.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 import * as Support from "../microvm/support.ts"
@@ -308,6 +309,10 @@ layer(Support.layer, { excludeTestServices: true })("sandboxes", (it) => {
         Effect.repeat({ until: ({ status }) => status !== "running", schedule: Schedule.spaced("100 millis") })
       )
       yield* Sandbox.remove("held")
+      const [ended] = yield* SandboxRecord.list({ name: "held" })
+      assert.deepInclude(ended, { cause: "removed", role: "scoped", image: Support.image })
+      assert.notStrictEqual(ended?.status, "running")
+      assert.match((yield* SandboxRecord.get(ended?.id ?? "")).system.join("\n"), /held/)
       yield* Support.assertNothingLeft()
     }).pipe(Effect.scoped)
   )
