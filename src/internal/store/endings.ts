@@ -143,7 +143,8 @@ const write = Effect.fnUntraced(function* (home: string, seen: Seen) {
     endedAt: DateTime.makeUnsafe(now),
     by: { program: process.argv[1] === undefined ? "node" : shortPath(process.argv[1]), pid: process.pid }
   })
-  // A record that cannot be written is only a record, and the sandbox is gone.
+  // The home of a twin goes before the last sandbox does. A record that cannot be written is only a record.
+  if (!FsSync.existsSync(home)) return
   yield* Effect.ignore(Effect.try(() => createFile(Path.join(folderOf(home), `${id}.json`), record)))
   const elapsed = performance.now() - (pruned.get(home) ?? Number.NEGATIVE_INFINITY)
   if (elapsed < pruneMillis) return
