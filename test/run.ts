@@ -204,6 +204,20 @@ const filePart = (project: string, file: string, on: (words: Words) => Words = (
   )
 }
 
+/** These take more than five minutes each, and start first, so that no processor is idle at the end. */
+const longest = [
+  "test/examples/examples.vm.test.ts",
+  "test/Microsandbox/microsandbox.vm.test.ts",
+  "test/Snapshot/rebuilds.vm.test.ts",
+  "test/cli/cli.vm.test.ts",
+  "test/Sandbox/Sandbox.vm.test.ts"
+]
+
+const rank = (file: string): number => {
+  const index = longest.indexOf(file.slice(root.length))
+  return index === -1 ? longest.length : index
+}
+
 /** The tests of a project, file by file. */
 const fileParts = Effect.fnUntraced(function* (project: string, on?: (words: Words) => Words) {
   const listed = yield* run(process.execPath, [vitestScript, "list", "--project", project, "--filesOnly", "--json"], {
@@ -211,7 +225,10 @@ const fileParts = Effect.fnUntraced(function* (project: string, on?: (words: Wor
   }).pipe(Effect.flatMap(decodeFiles), Effect.result)
   return Result.isFailure(listed)
     ? [Effect.succeed(failure(`The tests of ${project} can not be listed: ${listed.failure.message}`))]
-    : listed.success.map(({ file }) => filePart(project, file, on))
+    : listed.success
+        .map(({ file }) => file)
+        .toSorted((a, b) => rank(a) - rank(b))
+        .map((file) => filePart(project, file, on))
 })
 
 /** Runs parts, as many at a time as there are processors. */
@@ -288,8 +305,7 @@ const images = script("images", onHost(allImages, ["true"]))
 const all = Effect.gen(function* () {
   const tested = yield* test
   const microvms = yield* microvmParts("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
-  // The longest first, so that no processor is idle at the end.
-  return sum([tested, yield* together([images, ...(yield* powerParts), soak, judges, ...microvms])])
+  return sum([tested, yield* together([images, ...microvms, ...(yield* powerParts), soak, judges])])
 })
 
 const counting = <E, R>(suite: Effect.Effect<Count, E, R>) =>
