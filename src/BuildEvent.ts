@@ -73,7 +73,12 @@ const timed = <const Tag extends string, const Fields extends Schema.Struct.Fiel
  * @since 0.1.0
  */
 export const BuildEvent = Schema.Union([
-  event("Planned", { steps: Schema.Int, hits: Schema.Int }),
+  event("Planned", {
+    steps: Schema.Int,
+    hits: Schema.Int,
+    /** The build that needs this one, such as that of a later stage of a Dockerfile. */
+    parent: Schema.optionalKey(Schema.String)
+  }),
   event("Waiting", { key: Schema.String }),
   event("Pulling", {
     image: Schema.String,
@@ -89,11 +94,22 @@ export const BuildEvent = Schema.Union([
   event("StepCached", step),
   event("StepStarted", { ...step, attempt: Schema.Int }),
   event("StepOutput", { ...step, stream: Schema.Literals(["stdout", "stderr"]), text: Schema.String }),
-  event("StepAttemptFailed", { ...step, attempt: Schema.Int, problem: Schema.String }),
+  event("StepAttemptFailed", {
+    ...step,
+    attempt: Schema.Int,
+    problem: Schema.String,
+    /** The file, line and column of the step in the program. */
+    declaredAt: Schema.optionalKey(Schema.String)
+  }),
   timed("StepFinished", { ...step, attempt: Schema.Int }),
   /** The disk with this many steps is being stored. */
   event("Checkpointing", { index: Schema.Int, key: Schema.String }),
-  timed("Checkpointed", { index: Schema.Int, key: Schema.String }),
+  timed("Checkpointed", {
+    index: Schema.Int,
+    key: Schema.String,
+    /** Bytes that the disk occupies on the host, where known. */
+    size: Schema.optionalKey(Schema.Finite)
+  }),
   event("Committed", { generation: Schema.Int, digest: Schema.String }),
   timed("Finished", { stepsRun: Schema.Int, stepsReused: Schema.Int }),
   timed("Failed", { problem: Schema.String })

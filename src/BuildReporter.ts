@@ -27,10 +27,10 @@
  *
  * @since 0.1.0
  */
-import { displayWidth } from "effect/cli/CliOutput"
 import * as TerminalCapabilities from "effect/cli/TerminalCapabilities"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
@@ -38,10 +38,12 @@ import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import type { BuildEvent } from "./BuildEvent.ts"
 import { encode } from "./internal/build/events.ts"
-import * as BuildView from "./internal/report/buildView.ts"
+import * as Lines from "./internal/report/buildLine.ts"
 import { write } from "./internal/report/output.ts"
+import * as PlainView from "./internal/report/plainView.ts"
 import { escapeJson } from "./internal/report/printable.ts"
-import { cut } from "./internal/report/terminalText.ts"
+import { rowsOf } from "./internal/report/terminalText.ts"
+import * as TreeView from "./internal/report/treeView.ts"
 
 // =============================================================================
 // Models
@@ -99,12 +101,16 @@ const longestFrame = 1000
 /**
  * Creates a reporter that shows builds on a terminal until the scope closes.
  *
- * On a terminal, it shows each build's current activity and its duration, the last
- * lines of the running step, and the progress of image pulls. Finished steps stay
- * visible with their duration, or marked as cached; failed steps show the end of
- * their output. Without a terminal, or with `TERM=dumb`, it prints lines one after
- * the other, including output. Escape sequences and control characters from guests
- * are removed, and lines are cut to the width of the window.
+ * On a terminal, each build is a tree that is updated in place: its steps with their
+ * durations, the last lines of the running step, the progress of image pulls, the
+ * saving of the snapshot, and the builds that it needs or waits for. Cached steps
+ * share a line. A failed step shows why, where the program declares it, and the end
+ * of its output. When a build ends, its tree stays in the terminal's history. Where
+ * the window is too small for all trees, finished steps are left out first.
+ *
+ * Without a terminal, or with `TERM=dumb`, it prints lines one after the other,
+ * including output. Escape sequences and control characters from guests are removed,
+ * and lines are cut to the width of the window.
  *
  * **Gotchas**
  *
@@ -120,29 +126,31 @@ export const terminal = Effect.fnUntraced(function* (
   const { canAnimate, canColor } = yield* capabilitiesOf(output)
   const isLive = options?.live ?? canAnimate
   const color = options?.color ?? canColor
-  const view = BuildView.make({ isLive })
+  const view = isLive ? TreeView.make() : PlainView.make()
   const draw = isLive ? overwriting(output) : appending(output)
   const isDue = yield* Latch.make()
-  let lines: Array<BuildView.Line> = []
+  let lines: Array<Lines.Line> = []
   let leftOut = 0
   let isClosed = false
 
   const paint = Effect.map(Clock.currentTimeMillis, (now) => {
     const window = { columns: output.columns ?? (isLive ? 80 : Number.POSITIVE_INFINITY), color, now }
     if (leftOut > 0) lines.push({ mark: "note", text: `${leftOut} lines of output left out` })
-    const current = isLive && !isClosed ? view.current(now) : []
+    const current = isClosed ? [] : view.current(now, roomIn(output))
     draw(
-      lines.flatMap((line) => BuildView.show(line, window)),
-      current.flatMap((line) => BuildView.show(line, window))
+      lines.flatMap((line) => Lines.show(line, { ...window, wraps: true })),
+      // Their number must fit.
+      current.flatMap((line) => Lines.show(line, { ...window, wraps: false }))
     )
     lines = []
     leftOut = 0
     if (current.length === 0) isDue.closeUnsafe()
   }).pipe(Effect.ignoreCause)
 
-  yield* Effect.addFinalizer(() =>
+  yield* Effect.addFinalizer((exit) =>
     Effect.suspend(() => {
       isClosed = true
+      lines.push(...view.close(Exit.hasInterrupts(exit)))
       return paint
     })
   )
@@ -185,6 +193,9 @@ const appending =
 
 const defaultRows = 24
 
+/** Lines that can be overwritten: not those that scrolled out of the window. */
+const roomIn = ({ rows = defaultRows }: Output): number => Math.max(0, rows - 1)
+
 /** Hides the cursor and disables line wrapping while a frame is written. */
 const [begin, end] = ["\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h"]
 
@@ -192,18 +203,10 @@ const overwriting = (output: Output): Write => {
   let below: ReadonlyArray<string> = []
   return (lines, current) => {
     if (lines.length + current.length + below.length === 0) return
-    const { columns = Number.POSITIVE_INFINITY, rows = defaultRows } = output
+    const { columns = Number.POSITIVE_INFINITY } = output
     // In a window that was made narrower, earlier lines wrap.
-    const height = below.reduce((sum, line) => sum + Math.max(1, Math.ceil(displayWidth(line) / columns)), 0)
-    // Lines that scrolled out of the window cannot be overwritten.
-    const room = Math.max(0, rows - 1)
-    const hidden = current.length - room + 1
-    below =
-      hidden <= 1
-        ? current
-        : room === 0
-          ? []
-          : [...current.slice(0, room - 1), cut(`  … ${hidden} more lines`, columns)]
+    const height = below.reduce((sum, line) => sum + rowsOf(line, columns), 0)
+    below = current
     // Erases first: after a line of the full width, that would erase its last character.
     const text = [...lines, ...below].map((line) => `\x1b[K${line}\r\n`).join("")
     output.write(`${begin}${height > 0 ? `\x1b[${height}A` : ""}\r${text}\x1b[J${end}`)

@@ -609,7 +609,7 @@ export type BuildEvent = {
   readonly snapshot: string
   readonly at: number
 } & (
-  | { readonly _tag: "Planned"; readonly steps: number; readonly hits: number }
+  | { readonly _tag: "Planned"; readonly steps: number; readonly hits: number; readonly parent?: string }
   | { readonly _tag: "Waiting"; readonly key: string }
   | {
       readonly _tag: "Pulling"
@@ -625,11 +625,22 @@ export type BuildEvent = {
       | { readonly _tag: "StepCached" }
       | { readonly _tag: "StepStarted"; readonly attempt: number }
       | { readonly _tag: "StepOutput"; readonly stream: "stdout" | "stderr"; readonly text: string }
-      | { readonly _tag: "StepAttemptFailed"; readonly attempt: number; readonly problem: string }
+      | {
+          readonly _tag: "StepAttemptFailed"
+          readonly attempt: number
+          readonly problem: string
+          readonly declaredAt?: string
+        }
       | { readonly _tag: "StepFinished"; readonly attempt: number; readonly durationMillis: number }
     ))
   | { readonly _tag: "Checkpointing"; readonly index: number; readonly key: string }
-  | { readonly _tag: "Checkpointed"; readonly index: number; readonly key: string; readonly durationMillis: number }
+  | {
+      readonly _tag: "Checkpointed"
+      readonly index: number
+      readonly key: string
+      readonly size?: number
+      readonly durationMillis: number
+    }
   | { readonly _tag: "Committed"; readonly generation: number; readonly digest: string }
   | {
       readonly _tag: "Finished"

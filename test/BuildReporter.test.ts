@@ -83,103 +83,167 @@ const plain = Effect.fnUntraced(function* (env: { readonly [name: string]: strin
 // =============================================================================
 
 describe("the terminal reporter", () => {
-  it.effect("shows a cached build as up to date", () =>
+  it.effect("shows a cached build as up to date, in one line", () =>
     Effect.gen(function* () {
       const { reporter, screen } = yield* onScreen()
       const say = buildOf(reporter, "node-ci")
       yield* say({ _tag: "Planned", steps: 2, hits: 2 })
       yield* say({ _tag: "StepCached", index: 1, description: "npm i -g pnpm@9" })
       yield* say({ _tag: "StepCached", index: 2, description: "copy ./fixtures" })
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, ["⠙ node-ci  2 steps, 2 cached, 100ms", "  ✔ steps 1–2 cached"])
       yield* say({ _tag: "Finished", duration: Duration.millis(12), stepsRun: 0, stepsReused: 2 })
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, [
-        "· [node-ci] 2 steps, 2 cached",
-        "✔ [node-ci 1/2] npm i -g pnpm@9  cached",
-        "✔ [node-ci 2/2] copy ./fixtures  cached",
-        "✔ [node-ci] up to date  12ms, 2 cached"
-      ])
+      assert.deepStrictEqual(yield* screen.lines, ["✔ node-ci up to date  12ms, 2 cached"])
     })
   )
 
-  it.effect("shows progress, then replaces it with the result", () =>
+  it.effect("shows a tree that grows, with cached steps in one line, and leaves it when the build ends", () =>
     Effect.gen(function* () {
       const { reporter, screen } = yield* onScreen()
       const say = buildOf(reporter, "node-ci")
-      yield* say({ _tag: "Planned", steps: 2, hits: 0 })
+      yield* say({ _tag: "Planned", steps: 5, hits: 3 })
+      for (const index of [1, 2, 3]) yield* say({ _tag: "StepCached", index, description: `step ${index}` })
       yield* say({ _tag: "Booting", builder: "lightbox-builder-1", from: "node:22" })
       yield* frame
       yield* TestClock.adjust("1900 millis")
-      assert.deepStrictEqual(yield* screen.lines, ["· [node-ci] 2 steps", "⠋ [node-ci] booting  2s"])
-      yield* say({ _tag: "Booted", builder: "lightbox-builder-1", duration: Duration.millis(2000) })
-      yield* say(started(1, "npm ci\nnpm test"))
-      yield* say(output(1, "one\ntwo\nthree\nfour\nfive\n"))
-      yield* TestClock.adjust("3200 millis")
-      const before = ["· [node-ci] 2 steps", "✔ [node-ci] booted  2s"]
       assert.deepStrictEqual(yield* screen.lines, [
-        ...before,
-        "⠹ [node-ci 1/2] npm ci npm test  3s 200ms",
-        "  │ two",
-        "  │ three",
-        "  │ four",
-        "  │ five"
+        "⠋ node-ci  5 steps, 3 cached, 2s",
+        "  ✔ steps 1–3 cached",
+        "  ⠋ booting  2s"
       ])
-      yield* say(finished(1, "npm ci\nnpm test", 3200))
-      yield* say({ _tag: "Checkpointing", index: 1, key: "k" })
+      yield* say({ _tag: "Booted", builder: "lightbox-builder-1", duration: Duration.millis(2000) })
+      yield* say(started(4, "npm ci\nnpm test"))
+      yield* say(output(4, "one\ntwo\nthree\nfour\nfive\n"))
+      yield* TestClock.adjust("3200 millis")
+      const before = ["  ✔ steps 1–3 cached", "  ✔ booted  2s"]
+      assert.deepStrictEqual(yield* screen.lines, [
+        "⠹ node-ci  5 steps, 3 cached, 5s 200ms",
+        ...before,
+        "  ⠹ 4/5 npm ci npm test  3s 200ms",
+        "    │ two",
+        "    │ three",
+        "    │ four",
+        "    │ five"
+      ])
+      yield* say(finished(4, "npm ci\nnpm test", 3200))
+      yield* say({ _tag: "Checkpointing", index: 4, key: "k" })
       yield* TestClock.adjust("800 millis")
-      assert.strictEqual((yield* screen.lines).at(-1), "⠋ [node-ci 1/2] saving the result  800ms")
-      yield* say({ _tag: "Checkpointed", index: 1, key: "k", duration: Duration.millis(800) })
-      yield* say(started(2, "true"))
-      yield* say(finished(2, "true", 5))
-      yield* say({ _tag: "Checkpointing", index: 2, key: "k" })
+      assert.strictEqual((yield* screen.lines).at(-1), "  ⠋ saving the result of step 4  800ms")
+      yield* say({ _tag: "Checkpointed", index: 4, key: "k", duration: Duration.millis(800) })
+      yield* say(started(5, "true"))
+      yield* say(finished(5, "true", 5))
+      yield* say({ _tag: "Checkpointing", index: 5, key: "k" })
       yield* TestClock.adjust("6 seconds")
-      assert.match((yield* screen.lines).at(-1) ?? "", /^. \[node-ci 2\/2\] saving the snapshot  6s$/)
+      assert.strictEqual((yield* screen.lines).at(-1), "  ⠋ saving the snapshot  6s")
+      yield* say({ _tag: "Checkpointed", index: 5, key: "k", duration: Duration.seconds(6), size: 12 * 1024 * 1024 })
       yield* say({ _tag: "Committed", generation: 4, digest: "sha256:0" })
-      yield* say({ _tag: "Finished", duration: Duration.millis(63_000), stepsRun: 2, stepsReused: 0 })
+      yield* say({ _tag: "Finished", duration: Duration.millis(63_000), stepsRun: 2, stepsReused: 3 })
+      yield* frame
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
+        "✔ node-ci built  1m 3s, 2 run, 3 cached, generation 4",
         ...before,
-        "✔ [node-ci 1/2] npm ci npm test  3s 200ms",
-        "· [node-ci 1/2] result kept  800ms",
-        "✔ [node-ci 2/2] true  5ms",
-        "✔ [node-ci] built  1m 3s, 2 run, generation 4"
+        "  ✔ 4/5 npm ci npm test  3s 200ms",
+        "  ✔ saved the result of step 4  800ms",
+        "  ✔ 5/5 true  5ms",
+        "  ✔ saved the snapshot  6s, 12 MiB"
       ])
     })
   )
 
-  it.effect("shows the last lines of a failed step, and its next attempt", () =>
+  it.effect(
+    "opens a failed step at its last lines and its place in the program, and closes it when a retry succeeds",
+    () =>
+      Effect.gen(function* () {
+        const { reporter, screen } = yield* onScreen({ columns: 60, rows: 40 })
+        const say = buildOf(reporter, "node-ci")
+        yield* say({ _tag: "Planned", steps: 1, hits: 0 })
+        yield* say(started(1, "npm test"))
+        yield* say(output(1, Array.from({ length: 30 }, (_, n) => `line ${n}\n`).join("")))
+        yield* TestClock.adjust("1500 millis")
+        const problem = `npm test exited with code 1\n  | line 29`
+        const failed = (attempt: number) =>
+          say({
+            _tag: "StepAttemptFailed",
+            index: 1,
+            description: "npm test",
+            attempt,
+            problem,
+            declaredAt: "lightbox.ts:3:5"
+          })
+        yield* failed(1)
+        yield* say(started(1, "npm test", 2))
+        yield* TestClock.adjust("200 millis")
+        const first = [
+          "  ✖ 1/1 npm test  failed after 1s 500ms",
+          "    npm test exited with code 1",
+          "    at lightbox.ts:3:5",
+          ...Array.from({ length: 20 }, (_, n) => `    │ line ${n + 10}`)
+        ]
+        assert.deepStrictEqual(yield* screen.lines, [
+          "⠧ node-ci  1 step, 1s 700ms",
+          ...first,
+          "  ⠧ 1/1 npm test, attempt 2  200ms"
+        ])
+        yield* failed(2)
+        yield* say(started(1, "npm test", 3))
+        yield* say(finished(1, "npm test", 100, 3))
+        yield* frame
+        assert.deepStrictEqual(yield* screen.lines, [
+          "⠇ node-ci  1 step, 1s 800ms",
+          ...first.slice(0, 2),
+          "  ✖ 1/1 npm test, attempt 2  failed after 200ms",
+          "    npm test exited with code 1",
+          "  ✔ 1/1 npm test, attempt 3  100ms"
+        ])
+      })
+  )
+
+  it.effect("leaves the failed step open when the build has failed", () =>
     Effect.gen(function* () {
-      const { reporter, screen } = yield* onScreen({ columns: 60, rows: 24 })
+      const { reporter, screen } = yield* onScreen({ columns: 60, rows: 8 })
       const say = buildOf(reporter, "node-ci")
-      yield* say({ _tag: "Planned", steps: 1, hits: 0 })
-      yield* say(started(1, "npm test"))
-      yield* say(output(1, Array.from({ length: 30 }, (_, n) => `line ${n}\n`).join("")))
-      yield* TestClock.adjust("1500 millis")
+      yield* say({ _tag: "Planned", steps: 2, hits: 0 })
+      yield* say(started(1, "npm ci"))
+      yield* say(finished(1, "npm ci", 100))
+      yield* say(started(2, "npm test"))
+      yield* say(output(2, Array.from({ length: 30 }, (_, n) => `line ${n}\n`).join("")))
+      yield* frame
       const problem = `npm test exited with code 1\n  | line 29`
-      yield* say({ _tag: "StepAttemptFailed", index: 1, description: "npm test", attempt: 1, problem })
-      yield* say(started(1, "npm test", 2))
-      yield* TestClock.adjust("200 millis")
-      const first = [
-        "· [node-ci] 1 step",
-        "✖ [node-ci 1/1] npm test  failed after 1s 500ms",
-        "  npm test exited with code 1",
-        ...Array.from({ length: 20 }, (_, n) => `  │ line ${n + 10}`)
-      ]
-      assert.deepStrictEqual(yield* screen.lines, [...first, "⠧ [node-ci 1/1] npm test, attempt 2  200ms"])
-      yield* say({ _tag: "StepAttemptFailed", index: 1, description: "npm test", attempt: 2, problem })
+      yield* say({ _tag: "StepAttemptFailed", index: 2, description: "npm test", attempt: 1, problem })
       yield* say({
         _tag: "Failed",
         duration: Duration.millis(1700),
         problem:
-          'LightboxError: Snapshot "node-ci" failed at step 1, npm test (/app/build.ts:3:5): setup step exited with code 1\n' +
+          'LightboxError: Snapshot "node-ci" failed at step 2, npm test (/app/build.ts:3:5): setup step exited with code 1\n' +
           "  | line 29\n    at somewhere (file.ts:1:1)"
       })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
-        ...first,
-        "✖ [node-ci 1/1] npm test, attempt 2  failed after 200ms",
-        "  npm test exited with code 1",
-        "  │ line 29",
-        "✖ [node-ci] failed  after 1s 700ms"
+        "✖ node-ci failed  after 1s 700ms",
+        "  ✔ 1/2 npm ci  100ms",
+        "  ✖ 2/2 npm test  failed after 100ms",
+        "    npm test exited with code 1",
+        ...Array.from({ length: 20 }, (_, n) => `    │ line ${n + 10}`)
+      ])
+    })
+  )
+
+  it.effect("says why a build failed outside of its steps", () =>
+    Effect.gen(function* () {
+      const { reporter, screen } = yield* onScreen({ columns: 30, rows: 24 })
+      const say = buildOf(reporter, "ci")
+      yield* say({ _tag: "Booting", builder: "b", from: "node:22" })
+      yield* frame
+      const problem = "The registry does not know the image\n    at somewhere (file.ts:1:1)"
+      yield* say({ _tag: "Failed", duration: Duration.millis(100), problem })
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, [
+        "✖ ci failed  after 100ms",
+        "  ✖ booting",
+        "  The registry does not know",
+        "  the image"
       ])
     })
   )
@@ -193,31 +257,33 @@ describe("the terminal reporter", () => {
       yield* say({ _tag: "Booting", builder: "b", from: image })
       yield* say({ _tag: "Pulling", image, phase: "Resolving" })
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, ["⠙ [ci] booting  100ms"])
+      assert.deepStrictEqual(yield* screen.lines, ["⠙ ci  100ms", "  ⠙ booting  100ms"])
       yield* say({ _tag: "Pulling", image, phase: "Resolved", total: 4 * mib })
       yield* say({ _tag: "Pulling", image, phase: "Downloading", layer: 0, done: mib, total: 2 * mib })
       yield* TestClock.adjust("900 millis")
       assert.deepStrictEqual(yield* screen.lines, [
-        "⠋ [ci] pulling node:22  ━━━━━─────────────── 25%  1 MiB of 4 MiB  1s"
+        "⠋ ci  1s",
+        "  ⠋ pulling node:22  ━━━━━─────────────── 25%  1 MiB of 4 MiB  1s"
       ])
       yield* say({ _tag: "Pulling", image, phase: "Downloading", layer: 0, done: 2 * mib, total: 2 * mib })
       yield* say({ _tag: "Pulling", image, phase: "Downloading", layer: 1, done: 2 * mib, total: 2 * mib })
       yield* say({ _tag: "Pulling", image, phase: "Unpacking", layer: 0, done: mib, total: 2 * mib })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
-        "⠙ [ci] unpacking node:22  ━━━━━━━━━━────────── 50%  1 MiB of 2 MiB  1s 100ms"
+        "⠙ ci  1s 100ms",
+        "  ⠙ unpacking node:22  ━━━━━━━━━━────────── 50%  1 MiB of 2 MiB  1s 100ms"
       ])
       yield* screen.resize({ columns: 40, rows: 24 })
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, ["⠹ [ci] unpacking node:22  50%  1s 200ms"])
+      assert.deepStrictEqual(yield* screen.lines, ["⠹ ci  1s 200ms", "  ⠹ unpacking node:22  50%  1s 200ms"])
       yield* say({ _tag: "Pulling", image, phase: "Pulled" })
       yield* say({ _tag: "Booted", builder: "b", duration: Duration.millis(1300) })
       yield* say({ _tag: "Finished", duration: Duration.millis(1300), stepsRun: 0, stepsReused: 0 })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
-        "✔ [ci] pulled node:22  4 MiB, 1s 200ms",
-        "✔ [ci] booted  1s 300ms",
-        "✔ [ci] up to date  1s 300ms"
+        "✔ ci up to date  1s 300ms",
+        "  ✔ pulled node:22  4 MiB, 1s 200ms",
+        "  ✔ booted  1s 300ms"
       ])
     })
   )
@@ -231,11 +297,11 @@ describe("the terminal reporter", () => {
       yield* say({ _tag: "Booted", builder: "b", duration: Duration.millis(100) })
       yield* say({ _tag: "Failed", duration: Duration.millis(100), problem: "interrupted" })
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, ["✔ [ci] booted  100ms", "✖ [ci] interrupted  after 100ms"])
+      assert.deepStrictEqual(yield* screen.lines, ["✖ ci interrupted  after 100ms", "  ✔ booted  100ms"])
     })
   )
 
-  it.effect("shows several builds at once", () =>
+  it.effect("keeps the trees of builds that run at once apart", () =>
     Effect.gen(function* () {
       const { reporter, screen } = yield* onScreen()
       const node = buildOf(reporter, "node")
@@ -246,22 +312,55 @@ describe("the terminal reporter", () => {
       yield* python(started(3, "pip install pandas"))
       yield* python(output(3, "Collecting pandas\n"))
       yield* frame
-      const before = ["· [node] 1 step", "· [python] 3 steps, 2 cached"]
       assert.deepStrictEqual(yield* screen.lines, [
-        ...before,
-        "⠙ [node 1/1] npm ci  100ms",
-        "⠙ [python 3/3] pip install pandas  100ms",
-        "  │ Collecting pandas"
+        "⠙ node  1 step, 100ms",
+        "  ⠙ 1/1 npm ci  100ms",
+        "⠙ python  3 steps, 2 cached, 100ms",
+        "  ⠙ 3/3 pip install pandas  100ms",
+        "    │ Collecting pandas"
       ])
-      yield* node(finished(1, "npm ci", 100))
-      yield* node({ _tag: "Finished", duration: Duration.millis(100), stepsRun: 1, stepsReused: 0 })
+      yield* python(finished(3, "pip install pandas", 100))
+      yield* python({ _tag: "Finished", duration: Duration.millis(100), stepsRun: 1, stepsReused: 2 })
+      yield* frame
+      const first = ["✔ python built  100ms, 1 run, 2 cached", "  ✔ 3/3 pip install pandas  100ms"]
+      assert.deepStrictEqual(yield* screen.lines, [...first, "⠹ node  1 step, 200ms", "  ⠹ 1/1 npm ci  200ms"])
+      yield* node(finished(1, "npm ci", 200))
+      yield* node({ _tag: "Finished", duration: Duration.millis(200), stepsRun: 1, stepsReused: 0 })
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, [...first, "✔ node built  200ms, 1 run", "  ✔ 1/1 npm ci  200ms"])
+    })
+  )
+
+  it.effect("shows a build that another one needs in its tree", () =>
+    Effect.gen(function* () {
+      const { reporter, screen } = yield* onScreen({ columns: 80, rows: 8 })
+      const app = buildOf(reporter, "app")
+      const base = buildOf(reporter, "base")
+      yield* app({ _tag: "Planned", steps: 2, hits: 1 })
+      yield* app({ _tag: "StepCached", index: 1, description: "apk add git" })
+      yield* base({ _tag: "Planned", steps: 1, hits: 0, parent: "app" })
+      yield* base(started(1, "make"))
+      yield* base(output(1, "cc -c main.c\n"))
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
-        ...before,
-        "✔ [node 1/1] npm ci  100ms",
-        "✔ [node] built  100ms, 1 run",
-        "⠹ [python 3/3] pip install pandas  200ms",
-        "  │ Collecting pandas"
+        "⠙ app  2 steps, 1 cached, 100ms",
+        "  ✔ 1/2 apk add git  cached",
+        "  ⠙ base  1 step, 100ms",
+        "    ⠙ 1/1 make  100ms",
+        "      │ cc -c main.c"
+      ])
+      yield* base(finished(1, "make", 100))
+      yield* base({ _tag: "Finished", duration: Duration.millis(100), stepsRun: 1, stepsReused: 0 })
+      yield* app(started(2, "copy from base"))
+      yield* app(finished(2, "copy from base", 5))
+      yield* app({ _tag: "Finished", duration: Duration.millis(200), stepsRun: 1, stepsReused: 1 })
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, [
+        "✔ app built  200ms, 1 run, 1 cached",
+        "  ✔ 1/2 apk add git  cached",
+        "  ✔ base built  100ms, 1 run",
+        "    ✔ 1/1 make  100ms",
+        "  ✔ 2/2 copy from base  5ms"
       ])
     })
   )
@@ -283,21 +382,24 @@ describe("the terminal reporter", () => {
       )
       yield* elsewhere({ _tag: "Planned", steps: 1, hits: 0 })
       yield* Effect.flatMap(elsewhere(started(1, "apk add jq")), reporter)
+      yield* Effect.flatMap(elsewhere(output(1, "fetch\n")), reporter)
       yield* frame
-      const before = [
-        "· [tools] 1 step",
-        "· [tools] 1 step",
-        "✔ [tools 1/1] apk add git  7ms",
-        "✔ [tools] built  9ms, 1 run"
-      ]
+      const before = ["✔ tools built  9ms, 1 run", "  ✔ 1/1 apk add git  7ms"]
       assert.deepStrictEqual(yield* screen.lines, [
         ...before,
-        "⠙ [tools] waiting for another build of this snapshot  100ms",
-        "⠙ [tools 1] apk add jq  100ms"
+        "⠙ tools  1 step, 100ms",
+        "  ⠙ waiting for another build of this snapshot  100ms",
+        "    ⠙ 1 apk add jq  100ms",
+        "      │ fetch"
       ])
       yield* waiter(started(1, "apk add jq"))
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, [...before, "⠹ [tools 1/1] apk add jq  100ms"])
+      assert.deepStrictEqual(yield* screen.lines, [
+        ...before,
+        "⠹ tools  1 step, 200ms",
+        "  · waited for another build of this snapshot  100ms",
+        "  ⠹ 1/1 apk add jq  100ms"
+      ])
     })
   )
 
@@ -319,19 +421,22 @@ describe("the terminal reporter", () => {
       )
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
-        "⠙ [ci 1] ab  100ms",
-        "  │ red link",
-        "  │ c1 [2J",
-        "  │ bidi txt.exe zero",
-        "  │ 30%"
+        "⠙ ci  100ms",
+        "  ⠙ 1 ab  100ms",
+        "    │ red link",
+        "    │ c1 [2J",
+        "    │ bidi txt.exe zero",
+        "    │ 30%"
       ])
       assert.notInclude(screen.written.join(""), "\u001b]")
       assert.notInclude(screen.written.join(""), "\u001b[2J")
       const problem = "\u001b[5mblink\u001b[0m \u001b[31m\n  | more"
-      yield* say({ _tag: "StepAttemptFailed", index: 1, description: "a", attempt: 1, problem })
+      const declaredAt = "a\u001b[2J.ts"
+      yield* say({ _tag: "StepAttemptFailed", index: 1, description: "a", attempt: 1, problem, declaredAt })
       yield* say({ _tag: "Failed", duration: Duration.millis(1), problem: "\u001bcreset" })
       yield* frame
-      assert.include(yield* screen.lines, "  blink ")
+      assert.include(yield* screen.lines, "    blink ")
+      assert.include(yield* screen.lines, "    at a.ts")
       assert.deepStrictEqual(foreign(screen.written.join("")), [])
     })
   )
@@ -341,23 +446,26 @@ describe("the terminal reporter", () => {
       const { reporter, screen } = yield* onScreen({ columns: 60, rows: 12 })
       const say = buildOf(reporter, "ci")
       yield* say({ _tag: "Planned", steps: 1, hits: 0 })
-      yield* say(started(1, "x".repeat(100)))
-      yield* say(output(1, `${"y".repeat(100)}\n`))
+      yield* say(started(1, "日本".repeat(30)))
+      yield* say(output(1, `${"y\u0301".repeat(100)}\n`))
       yield* frame
+      const wide = (sign: string, time: string) => [
+        `${sign} ci  1 step, ${time}`,
+        `  ${sign} 1/1 ${"日本".repeat(11)}…  ${time}`,
+        `    │ ${"y\u0301".repeat(53)}…`
+      ]
+      assert.deepStrictEqual(yield* screen.lines, wide("⠙", "100ms"))
+      // An odd number of columns, in which no wide character fits at the edge.
       yield* screen.resize({ columns: 25, rows: 12 })
       yield* frame
       assert.deepStrictEqual(yield* screen.lines, [
-        "· [ci] 1 step",
-        `⠹ [ci 1/1] ${"x".repeat(6)}…  200ms`,
-        `  │ ${"y".repeat(20)}…`
+        "⠹ ci  1 step, 200ms",
+        `  ⠹ 1/1 日本日本日本日本…`,
+        `    │ ${"y\u0301".repeat(18)}…`
       ])
       yield* screen.resize({ columns: 60, rows: 12 })
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, [
-        "· [ci] 1 step",
-        `⠸ [ci 1/1] ${"x".repeat(41)}…  300ms`,
-        `  │ ${"y".repeat(55)}…`
-      ])
+      assert.deepStrictEqual(yield* screen.lines, wide("⠸", "300ms"))
     })
   )
 
@@ -368,19 +476,50 @@ describe("the terminal reporter", () => {
       yield* say(started(1, "x".repeat(100)))
       yield* frame
       // Where lines do not wrap, the cursor stays on the last cell, which the next sequence would erase.
-      assert.include(screen.written.join(""), `${"x".repeat(42)}…  100ms\r\n`)
+      assert.include(screen.written.join(""), `${"x".repeat(46)}…  100ms\r\n`)
     })
   )
 
-  it.effect("shows no more lines than fit the window", () =>
+  it.effect("leaves out what is done first where a window is too small, and all of it is there in the end", () =>
+    Effect.gen(function* () {
+      const { reporter, screen } = yield* onScreen({ columns: 40, rows: 7 })
+      const say = buildOf(reporter, "ci")
+      yield* say({ _tag: "Planned", steps: 11, hits: 0 })
+      for (let index = 1; index <= 10; index++) {
+        yield* say(started(index, "true"))
+        yield* say(finished(index, "true", 1))
+      }
+      yield* say(started(11, "make"))
+      yield* say(output(11, "one\ntwo\n"))
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, [
+        "⠙ ci  11 steps, 100ms",
+        "  · … 9 more lines",
+        "  ✔ 10/11 true  1ms",
+        "  ⠙ 11/11 make  100ms",
+        "    │ one",
+        "    │ two"
+      ])
+      yield* say(finished(11, "make", 100))
+      yield* say({ _tag: "Finished", duration: Duration.millis(100), stepsRun: 11, stepsReused: 0 })
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, [
+        "✔ ci built  100ms, 11 run",
+        ...Array.from({ length: 10 }, (_, n) => `  ✔ ${n + 1}/11 true  1ms`),
+        "  ✔ 11/11 make  100ms"
+      ])
+    })
+  )
+
+  it.effect("shows each of many builds in one line", () =>
     Effect.gen(function* () {
       const { reporter, screen } = yield* onScreen({ columns: 40, rows: 6 })
       const builds = Array.from({ length: 9 }, (_, n) => buildOf(reporter, `ci-${n}`))
       yield* Effect.forEach(builds, (say) => say(started(1, "true")), { discard: true })
       yield* frame
       yield* frame
-      const top = Array.from({ length: 4 }, (_, n) => `⠹ [ci-${n} 1] true  200ms`)
-      assert.deepStrictEqual(yield* screen.lines, [...top, "  … 5 more lines"])
+      const top = Array.from({ length: 4 }, (_, n) => `⠹ ci-${n}: 1 true  200ms`)
+      assert.deepStrictEqual(yield* screen.lines, [...top, "· … 5 more builds"])
       yield* Effect.forEach(
         builds,
         (say) => say({ _tag: "Failed", duration: Duration.millis(1), problem: "interrupted" }),
@@ -391,12 +530,30 @@ describe("the terminal reporter", () => {
       yield* frame
       assert.deepStrictEqual(
         yield* screen.lines,
-        Array.from({ length: 9 }, (_, n) => `✖ [ci-${n}] interrupted  after 1ms`)
+        Array.from({ length: 9 }, (_, n) => [`✖ ci-${n} interrupted  after 1ms`, "  ✖ 1 true  interrupted"]).flat()
       )
     })
   )
 
-  it.effect("restores the terminal when it is interrupted, and ignores later events", () =>
+  it.effect("draws once per frame, and only the last lines, however much a step writes", () =>
+    Effect.gen(function* () {
+      const { reporter, screen } = yield* onScreen({ columns: 40, rows: 10 })
+      const say = buildOf(reporter, "ci")
+      yield* say(started(1, "yes"))
+      yield* frame
+      const before = screen.written.length
+      for (let n = 0; n < 1000; n++) yield* say(output(1, "y\n".repeat(10)))
+      yield* frame
+      assert.strictEqual(screen.written.length, before + 1)
+      assert.isBelow(screen.written.at(-1)?.length ?? 0, 400)
+      yield* say(finished(1, "yes", 200))
+      yield* say({ _tag: "Finished", duration: Duration.millis(200), stepsRun: 1, stepsReused: 0 })
+      yield* frame
+      assert.deepStrictEqual(yield* screen.lines, ["✔ ci built  200ms, 1 run", "  ✔ 1 yes  200ms"])
+    })
+  )
+
+  it.effect("restores the terminal when it is interrupted, says what was, and ignores later events", () =>
     Effect.gen(function* () {
       const screen = new Screen({ columns: 40, rows: 10 })
       screen.write("$ build\r\n")
@@ -407,20 +564,22 @@ describe("the terminal reporter", () => {
         const say = buildOf(reporter, "ci")
         yield* say({ _tag: "Planned", steps: 1, hits: 0 })
         yield* say(started(1, "sleep 100"))
+        yield* say(output(1, "asleep\n"))
         return yield* Effect.never
       }).pipe(Effect.scoped, Effect.forkChild({ startImmediately: true }))
       yield* frame
-      assert.strictEqual((yield* screen.lines).length, 3)
+      assert.strictEqual((yield* screen.lines).length, 4)
       yield* Fiber.interrupt(fiber)
-      assert.deepStrictEqual(yield* screen.lines, ["$ build", "· [ci] 1 step"])
-      assert.deepStrictEqual(yield* screen.state, { wraps: true, cursor: [0, 2] })
+      const left = ["$ build", "✖ ci interrupted", "  ✖ 1/1 sleep 100  interrupted", "    │ asleep"]
+      assert.deepStrictEqual(yield* screen.lines, left)
+      assert.deepStrictEqual(yield* screen.state, { wraps: true, cursor: [0, 4] })
       const { written } = screen
       assert.isAbove(written.length, 2)
       // The cursor is visible after every write, not only the last.
       for (const text of written.slice(1)) assert.isTrue(text.startsWith("\u001b[?25l") && text.endsWith("\u001b[?25h"))
       yield* buildOf(late, "late")(started(1, "true"))
       yield* frame
-      assert.deepStrictEqual(yield* screen.lines, ["$ build", "· [ci] 1 step"])
+      assert.deepStrictEqual(yield* screen.lines, left)
     })
   )
 
@@ -431,8 +590,8 @@ describe("the terminal reporter", () => {
       yield* say(finished(1, "true", 1))
       yield* say({ _tag: "Failed", duration: Duration.millis(1), problem: "oh no" })
       yield* frame
-      const firstColors = Effect.forEach([0, 1], (y) => Effect.map(screen.colors(y), ([first]) => first))
-      assert.deepStrictEqual(yield* firstColors, [2, 1])
+      const signs = Effect.forEach([0, 1], (y) => Effect.map(screen.colors(y), (colors) => colors[y * 2]))
+      assert.deepStrictEqual(yield* signs, [1, 2])
     })
   )
 })
@@ -575,6 +734,8 @@ const events = Arbitrary.map(
         ...("description" in event ? { description: text } : {}),
         ...("image" in event ? { image: text } : {}),
         ...("problem" in event ? { problem: text } : {}),
+        ...("declaredAt" in event ? { declaredAt: text } : {}),
+        ...("parent" in event ? { parent: text.length % 2 === 0 ? "a" : "b" } : {}),
         ...("text" in event ? { text } : {})
       }
       return isHeardTwice ? [said, said] : [said]

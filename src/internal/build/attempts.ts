@@ -101,7 +101,8 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
       index,
       description,
       attempt,
-      problem: Secrets.redact(secrets, failure.reason.message)
+      problem: Secrets.redact(secrets, failure.reason.message),
+      ...(declaredAt === undefined ? {} : { declaredAt })
     })
     if (retryFrom !== "dirty") builder.units = dirty
     const isOver =

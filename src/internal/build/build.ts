@@ -87,11 +87,12 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
     Effect.gen(function* () {
       const holder: Context<E, R>["holder"] = { lock: undefined }
       const buildId = yield* generate
+      const parent = yield* Recording.Parent
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const recording = (yield* Records.Recorded)
         ? Recording.make({
             id: buildId,
-            parent: yield* Recording.Parent,
+            parent,
             snapshot: definition.name,
             family: family ?? definition.name,
             image: prepared.image,
@@ -118,6 +119,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const context: Context<E, R> = {
         services,
         driver,
+        parent,
         store,
         definition,
         options,
@@ -263,7 +265,12 @@ const produce = Effect.fnUntraced(function* <E, R>(
   )
   let planned = yield* lookUp
   yield* recordPlan(context, prepared, planned, from)
-  yield* events.emit({ _tag: "Planned", steps: units.length, hits: planned.covered })
+  yield* events.emit({
+    _tag: "Planned",
+    steps: units.length,
+    hits: planned.covered,
+    ...(context.parent === undefined ? {} : { parent: context.parent })
+  })
   for (const { description, index } of units.slice(0, planned.covered)) {
     yield* events.emit({ _tag: "StepCached", index, description })
   }

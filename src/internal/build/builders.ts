@@ -261,13 +261,13 @@ export const makeBuilders = <E, R>(
         }),
         // Another build may have made it, and names may point to it. A damaged one is replaced.
         Effect.catchReason("LightboxError", "AlreadyExists", () =>
-          Effect.catchReasons(driver.verifySnapshot(name), "LightboxError", {
+          Effect.catchReasons(Effect.asVoid(driver.verifySnapshot(name)), "LightboxError", {
             NotFound: replace,
             SnapshotDamaged: replace
           })
         )
       )
-      yield* Effect.acquireUseRelease(
+      const captured = yield* Effect.acquireUseRelease(
         store.ownership.note(note),
         () => Effect.scoped(Effect.andThen(store.lock(captureLock(name)), capture)),
         () => store.ownership.forget(note)
@@ -277,7 +277,13 @@ export const makeBuilders = <E, R>(
       yield* store.removeTombstone(key)
       yield* store.touch(key)
       captureMillis = (yield* Clock.currentTimeMillis) - start
-      yield* events.emit({ _tag: "Checkpointed", index: builder.units, key, duration: Duration.millis(captureMillis) })
+      yield* events.emit({
+        _tag: "Checkpointed",
+        index: builder.units,
+        key,
+        ...(captured?.allocated === undefined ? {} : { size: captured.allocated }),
+        duration: Duration.millis(captureMillis)
+      })
     }),
     checkpointMillis: () => bootMillis + captureMillis,
     renew: (keys) => {

@@ -36,6 +36,8 @@ export const Options = Schema.Struct(BuildFields)
 export interface Context<E, R> {
   readonly services: ServiceMap.Context<Services>
   readonly driver: Driver
+  /** The build that needs this one. */
+  readonly parent: string | undefined
   readonly store: Store
   readonly definition: Definition<E, R>
   readonly options: typeof Options.Type

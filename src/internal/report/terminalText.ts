@@ -49,3 +49,20 @@ export const wrap = (text: string, columns: number): ReadonlyArray<string> => {
   }
   return [...lines, rest]
 }
+
+/** Counts the rows of a window that a line takes when the terminal wraps it, which splits no wide character. */
+export const rowsOf = (line: string, columns: number): number => {
+  const width = displayWidth(line)
+  if (width <= columns) return 1
+  let rows = 1
+  let used = 0
+  for (const { segment } of graphemes.segment(stripVTControlCharacters(line))) {
+    const needed = displayWidth(segment)
+    if (used + needed > columns) {
+      rows++
+      used = 0
+    }
+    used += needed
+  }
+  return rows
+}

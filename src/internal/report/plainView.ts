@@ -1,0 +1,159 @@
+/** Prints builds line by line, for outputs that keep what is written. */
+import type { BuildEvent } from "../../BuildEvent.ts"
+import * as Lines from "./buildLine.ts"
+import { clean, oneLine } from "./terminalText.ts"
+
+interface Build {
+  readonly name: string
+  /** Of this process. The events of a build in another process never include its first. */
+  readonly isLocal: boolean
+  /** Sequence number of its last event. */
+  sequence: number
+  steps: number | undefined
+  /** When its current activity began. */
+  since: number
+  isWaiting: boolean
+  pull: Lines.Pull | undefined
+  /** The current step has written something. */
+  hasOutput: boolean
+  /** Of the step that failed last. */
+  problem: string | undefined
+  generation: number | undefined
+  isOver: boolean
+}
+
+const labelOf = ({ name, steps }: Build, index?: number): string =>
+  index === undefined ? `[${name}]` : `[${name} ${index}${steps === undefined ? "" : `/${steps}`}]`
+
+const stepText = (build: Build, step: Lines.Of<"StepCached" | "StepStarted" | "StepAttemptFailed" | "StepFinished">) =>
+  `${labelOf(build, step.index)} ${oneLine(step.description)}${Lines.attemptText(step)}`
+
+/** Creates a view of any number of builds. */
+export const make = (): Lines.View => {
+  const builds = new Map<string, Build>()
+
+  const buildOf = (event: BuildEvent): Build => {
+    const known = builds.get(event.buildId)
+    if (known !== undefined) return known
+    const build: Build = {
+      name: oneLine(event.snapshot),
+      isLocal: event.sequence === 0,
+      sequence: -1,
+      steps: undefined,
+      since: Lines.timeOf(event),
+      isWaiting: false,
+      pull: undefined,
+      hasOutput: false,
+      problem: undefined,
+      generation: undefined,
+      isOver: false
+    }
+    builds.set(event.buildId, build)
+    return build
+  }
+
+  /** A build continues when the one that it waited for has ended, or died without a last event. */
+  const endWaiting = (build: Build): void => {
+    if (!build.isWaiting) return
+    build.isWaiting = false
+    const others = [...builds.values()]
+    if (others.some(({ isWaiting }) => isWaiting)) return
+    for (const other of others) if (!other.isLocal) other.isOver = true
+  }
+
+  const accept = (event: BuildEvent): ReadonlyArray<Lines.Line> => {
+    const build = buildOf(event)
+    // Events of a build in this process arrive twice if another one waits for it.
+    if (event.sequence <= build.sequence || build.isOver) return []
+    build.sequence = event.sequence
+    endWaiting(build)
+    const { since } = build
+    if (event._tag !== "StepOutput" && event._tag !== "Pulling") build.since = Lines.timeOf(event)
+
+    switch (event._tag) {
+      case "Planned": {
+        build.steps = event.steps
+        const cached = event.hits === 0 ? "" : `, ${event.hits} cached`
+        return [
+          { mark: "note", text: `${labelOf(build)} ${event.steps} ${event.steps === 1 ? "step" : "steps"}${cached}` }
+        ]
+      }
+      case "Waiting":
+        build.isWaiting = true
+        return [{ mark: "started", text: `${labelOf(build)} waiting for another build of this snapshot` }]
+      case "Pulling":
+        return pulling(build, event)
+      case "Booting":
+        return [{ mark: "started", text: `${labelOf(build)} booting` }]
+      case "Booted":
+        return [
+          ...pulled(build, Lines.timeOf(event)),
+          { mark: "done", text: `${labelOf(build)} booted`, notes: [Lines.span(event.duration)] }
+        ]
+      case "StepCached":
+        return [{ mark: "done", text: stepText(build, event), notes: ["cached"] }]
+      case "StepStarted":
+        build.hasOutput = false
+        build.problem = undefined
+        return [{ mark: "started", text: stepText(build, event) }]
+      case "StepOutput":
+        build.hasOutput = true
+        return event.text
+          .replace(/\r?\n$/, "")
+          .split("\n")
+          .map((line) => ({ mark: "output", text: `${labelOf(build, event.index)} ${clean(line)}` }))
+      case "StepAttemptFailed": {
+        const { details, problem } = Lines.problemOf(event.problem)
+        build.problem = problem
+        return [
+          {
+            mark: "failed",
+            text: stepText(build, event),
+            notes: [`failed after ${Lines.elapsed(Lines.timeOf(event) - since)}`]
+          },
+          { mark: "problem", text: problem },
+          ...(build.hasOutput ? [] : details)
+        ]
+      }
+      case "StepFinished":
+        return [{ mark: "done", text: stepText(build, event), notes: [Lines.span(event.duration)] }]
+      case "Checkpointing": {
+        const what = event.index === build.steps ? "snapshot" : "result"
+        return [{ mark: "started", text: `${labelOf(build, event.index)} saving the ${what}` }]
+      }
+      case "Checkpointed": {
+        const what = event.index === build.steps ? "snapshot saved" : "result kept"
+        return [{ mark: "note", text: `${labelOf(build, event.index)} ${what}`, notes: [Lines.savedNote(event)] }]
+      }
+      case "Committed":
+        build.generation = event.generation
+        return []
+      case "Finished": {
+        build.isOver = true
+        // The waiting build is about to report the same.
+        if (!build.isLocal) return []
+        return [Lines.finishedLine(labelOf(build), event, build.generation)]
+      }
+      case "Failed":
+        build.isOver = true
+        // The failed step already showed why.
+        return Lines.failedLines(labelOf(build), event, build.problem !== undefined)
+    }
+  }
+
+  const pulled = (build: Build, at: number): ReadonlyArray<Lines.Line> => {
+    const line = build.pull === undefined ? undefined : Lines.pulledLine(build.pull, at)
+    build.pull = undefined
+    return line === undefined ? [] : [{ ...line, text: `${labelOf(build)} ${line.text}` }]
+  }
+
+  const pulling = (build: Build, event: Lines.Of<"Pulling">): ReadonlyArray<Lines.Line> => {
+    if (event.phase === "Pulled") return pulled(build, Lines.timeOf(event))
+    const hadBegun = (build.pull?.layers.size ?? 0) > 0
+    build.pull = Lines.takePull(build.pull, event)
+    if (hadBegun || build.pull.layers.size === 0) return []
+    return [{ mark: "started", text: `${labelOf(build)} pulling ${build.pull.image}` }]
+  }
+
+  return { accept, current: () => [], close: () => [] }
+}
