@@ -10,12 +10,15 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
 import * as Cleanup from "../../Cleanup.ts"
 import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
+import * as Attach from "../guest/attach.ts"
 import { invalid, renameFields } from "../config/validation.ts"
 import { escapeJson } from "../report/printable.ts"
 import { clean } from "../report/terminalText.ts"
@@ -106,6 +109,21 @@ export const Outputs = Context.Reference<{ readonly stdout: Output; readonly std
   "effect-lightbox/internal/cli/Outputs",
   { defaultValue: () => process }
 )
+
+/** The keys of a terminal, and its changes of size; tests replace them. */
+export const Keyboard = Context.Reference<{
+  /** Passes on each key at once until the scope closes. Does nothing if the input is not a terminal. */
+  readonly start: Effect.Effect<unknown, never, Scope.Scope>
+  readonly keys: Stream.Stream<Uint8Array>
+  readonly resizes: Stream.Stream<void>
+}>("effect-lightbox/internal/cli/Keyboard", {
+  defaultValue: () => ({
+    start: Effect.suspend(() => (process.stdin.isTTY ? Attach.rawMode : Effect.void)),
+    // Input that is not typed is no keys.
+    keys: Stream.suspend(() => (process.stdin.isTTY ? Attach.keyboard : Stream.never)),
+    resizes: Attach.resizes
+  })
+})
 
 /** Prints a result: as JSON, in brief with `--quiet`, or in full. */
 export const print = Effect.fnUntraced(function* <A, I>(

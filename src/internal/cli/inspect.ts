@@ -1,4 +1,4 @@
-/** `inspect`, `logs` and `top`. */
+/** `inspect` and `logs`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -19,7 +19,7 @@ import { write } from "../report/output.ts"
 import { escapeJson } from "../report/printable.ts"
 import { clean } from "../report/terminalText.ts"
 import * as Logs from "../sandbox/logs.ts"
-import { bytes, driver, Json, Outputs, printList, Quiet, toJson } from "./environment.ts"
+import { driver, Json, Outputs, Quiet, toJson } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Lists from "./lists.ts"
@@ -185,62 +185,5 @@ export const logs = Command.make(
 ).pipe(
   Command.withDescription("Print what the commands of a sandbox have written"),
   Command.withExamples([{ command: "lightbox logs -f --tail 20 web" }]),
-  Command.provide(driver())
-)
-
-export const top = Command.make(
-  "top",
-  {
-    names: Flags.nameOf("Names of running sandboxes (default: all)").pipe(Argument.variadic()),
-    noStream: Flags.toggle("no-stream", "Print once, as it does anyway"),
-    ...Flags.listing
-  },
-  Effect.fnUntraced(function* ({ filters, format, names }) {
-    const driver = yield* Microsandbox.Microsandbox
-    const none = () => Effect.succeed([])
-    const read = (info: Microsandbox.SandboxInfo) =>
-      Effect.map(driver.readMetrics(info), ({ uptime, ...metrics }) => [
-        { name: info.name, ...metrics, uptimeMillis: Duration.toMillis(uptime) }
-      ])
-    const usages =
-      names.length > 0
-        ? Effect.flatMap(Effect.forEach(names, Sandbox.get), (found) => Effect.forEach(found, read))
-        : Effect.flatMap(Sandbox.list(), (found) =>
-            Effect.forEach(
-              found.filter(({ status }) => status === "running"),
-              // Measuring can be off or have just begun, and a sandbox can end meanwhile.
-              (info) =>
-                Effect.catchReasons(read(info), "LightboxError", {
-                  NotFound: none,
-                  NotRunning: none,
-                  Replaced: none,
-                  StoreBusy: none,
-                  Unsupported: none
-                })
-            )
-          )
-    yield* printList(
-      Shapes.Usages,
-      (yield* usages).flat(),
-      {
-        columns: ["NAME", "CPU", "MEMORY", "READ", "WRITTEN", "RECEIVED", "SENT", "UPTIME"],
-        row: (usage) => [
-          usage.name,
-          `${usage.cpuPercent.toFixed(1)}%`,
-          `${bytes(usage.memory)}/${bytes(usage.memoryLimit)}`,
-          bytes(usage.diskRead),
-          bytes(usage.diskWritten),
-          bytes(usage.networkReceived),
-          bytes(usage.networkSent),
-          Duration.format(Duration.seconds(Math.round(usage.uptimeMillis / 1000)))
-        ],
-        none: "No sandbox is running, or they are not measured."
-      },
-      { filters, format }
-    )
-  }, namedArgument)
-).pipe(
-  Command.withDescription("Show the processor, memory, disk and network use of running sandboxes"),
-  Command.withAlias("stats"),
   Command.provide(driver())
 )

@@ -79,22 +79,24 @@ const leaves = (bytes: Uint8Array): boolean => bytes.includes(detachByte)
 
 const setRawMode = (isRaw: boolean) => Effect.sync(() => process.stdin.setRawMode(isRaw))
 
-const rawMode = Effect.acquireRelease(setRawMode(true), () => setRawMode(false))
+/** Passes on each key at once, and Ctrl+C as a key, until the scope closes. */
+export const rawMode: Effect.Effect<unknown, never, Scope.Scope> = Effect.acquireRelease(setRawMode(true), () =>
+  setRawMode(false)
+)
 
 const followSize = (
   resize: (size: Guest.TerminalSize) => Effect.Effect<void, LightboxError>
 ): Effect.Effect<void, never, Scope.Scope> =>
-  Stream.callback<void>((queue) => {
-    const onResize = () => Queue.offerUnsafe(queue, undefined)
-    return Effect.acquireRelease(
-      Effect.sync(() => process.stdout.on("resize", onResize)),
-      () => Effect.sync(() => process.stdout.off("resize", onResize))
-    )
-  }).pipe(
-    Stream.runForEach(() => Effect.ignore(resize(size()))),
-    Effect.forkScoped,
-    Effect.asVoid
+  Stream.runForEach(resizes, () => Effect.ignore(resize(size()))).pipe(Effect.forkScoped, Effect.asVoid)
+
+/** Emits whenever the terminal of this process changes its size. */
+export const resizes: Stream.Stream<void> = Stream.callback<void>((queue) => {
+  const onResize = () => Queue.offerUnsafe(queue, undefined)
+  return Effect.acquireRelease(
+    Effect.sync(() => process.stdout.on("resize", onResize)),
+    () => Effect.sync(() => process.stdout.off("resize", onResize))
   )
+})
 
 /** Reads the next chunk of standard input. Between reads, the input is paused, so that nothing piles up. */
 const nextInput = Effect.callback<Uint8Array, Cause.Done>((resume) => {

@@ -281,6 +281,19 @@ export const listReleased = (home: string): Effect.Effect<ReadonlyMap<string, ty
     return found
   })
 
+/** Finds a released sandbox by token. */
+export const findReleased = (
+  home: string,
+  token: string
+): Effect.Effect<Option.Option<typeof Released.Type>, LightboxError> =>
+  attempt(releasedOf(home), async () => {
+    // Labels can be anything.
+    if (!isEntryName(token)) return Option.none()
+    const content = await unlessMissing(Fs.readFile(Path.join(releasedOf(home), token), "utf8"))
+    if (content === undefined) return Option.none()
+    return Option.orElse(decodeReleased(content), () => Option.some({ name: token }))
+  })
+
 /** Removes the record of a released sandbox that no longer exists. */
 export const removeReleased = (home: string, token: string): Effect.Effect<void, LightboxError> =>
   attempt(releasedOf(home), () => Fs.rm(Path.join(releasedOf(home), token), { force: true }))
