@@ -49,7 +49,11 @@ export class Screen implements Output {
       this.settled,
       Effect.sync(() => {
         const { active } = this.terminal.buffer
-        const lines = Array.from({ length: active.length }, (_, y) => active.getLine(y)?.translateToString(true) ?? "")
+        // A line keeps what is beyond the edge of a window that was made narrower.
+        const lines = Array.from(
+          { length: active.length },
+          (_, y) => active.getLine(y)?.translateToString(true, 0, this.terminal.cols) ?? ""
+        )
         return lines.slice(0, lines.findLastIndex((line) => line !== "") + 1)
       })
     )

@@ -393,7 +393,7 @@ describe("the top command", () => {
       assert.match(stdout, /^a +0\.0% +[\d.]+M\/512\.0M /m)
       assert.notMatch(stdout, /^b/m)
       assert.deepStrictEqual((yield* succeeding("top", "-q")).stdout.trim().split("\n").toSorted(), ["a", "c"])
-      const [usages] = yield* json(Shapes.Usages, "top", "c")
+      const [usages] = yield* json(Shapes.Usages, "top", "c", "--once")
       assert.deepStrictEqual(
         usages?.map(({ memoryLimit, name }) => [name, memoryLimit]),
         [["c", 512 * 1024 ** 2]]

@@ -210,6 +210,27 @@ test(
   })
 )
 
+test(
+  "top is live on a screen of its own, follows the window's size, and leaves the terminal as it was",
+  Effect.gen(function* () {
+    const shell = yield* Terminal.start(
+      [session, "run -d --image alpine:3 --name web sleep 1000", "top --interval 100ms", "ps -q", "top"],
+      {}
+    )
+    yield* shell.until(/^web .* detached/m)
+    assert.notInclude((yield* shell.screen.lines).join("\n"), "$ run")
+    assert.strictEqual(yield* shell.resize(24, 6), 0)
+    yield* shell.until(/^NAME +CPU +MEMORY$/m)
+    yield* shell.type("q")
+    yield* shell.until(/^web +\d/m)
+    yield* shell.type("\x03")
+    const { cursor, lines, status, wraps } = yield* outcome(shell)
+    assert.strictEqual(status, 130)
+    assert.deepStrictEqual(lines, ["$ run", "web", "$ top", "$ ps", "web", "$ top"])
+    assert.deepStrictEqual([cursor, wraps], [[0, 5], true])
+  })
+)
+
 /** What follows each call in a session, up to the next one. */
 const allAfter = (lines: ReadonlyArray<string>, call: string): ReadonlyArray<string> =>
   lines.flatMap((line, at) => {
@@ -237,7 +258,7 @@ test(
       "builds show tools",
       "builds compare tools tools",
       "diff web",
-      "top",
+      "top --once",
       "run --help",
       "--help",
       "inspect -f {{.name}}/{{.status}} web",

@@ -36,14 +36,17 @@ type IsChosen = (usage: Readings.Usage) => boolean
 // Once
 // =============================================================================
 
+/** Reads sandboxes by name. One that does not run is a mistake at first, and has ended later. */
+const expectRunning = (
+  names: ReadonlyArray<string>
+): Effect.Effect<ReadonlyArray<Readings.Usage>, LightboxError, Microsandbox.Microsandbox> =>
+  Effect.flatMap(Effect.forEach(names, Sandbox.get), (found) => Effect.forEach(found, Readings.read))
+
 /** Reads what sandboxes use, those that were named, or all that run and are measured. */
 const usagesOf = Effect.fnUntraced(function* (
   names: ReadonlyArray<string>
 ): Effect.fn.Return<ReadonlyArray<Readings.Usage>, LightboxError, Microsandbox.Microsandbox> {
-  if (names.length > 0) {
-    const found = yield* Effect.forEach(names, Sandbox.get)
-    return yield* Effect.forEach(found, Readings.read)
-  }
+  if (names.length > 0) return yield* expectRunning(names)
   return (yield* Readings.readAll([])).flatMap(({ usage }) => (usage === undefined ? [] : [usage]))
 })
 
@@ -82,8 +85,7 @@ const printLines = Effect.fnUntraced(function* (
   interval: Duration.Duration
 ) {
   const { stdout } = yield* Outputs
-  // A name that does not exist is a mistake now, and a sandbox that has ended later.
-  yield* Effect.forEach(names, Sandbox.get, { discard: true })
+  yield* expectRunning(names)
   const line = Effect.flatMap(Readings.readAll(names), (readings) =>
     write(
       stdout,
@@ -147,7 +149,7 @@ const watch = Effect.fnUntraced(function* (
   const { stdout } = yield* Outputs
   const { canColor } = yield* TerminalCapabilities
   const keyboard = yield* Keyboard
-  yield* Effect.forEach(names, Sandbox.get, { discard: true })
+  yield* expectRunning(names)
 
   const state: Frame.State = {
     readings: [],
