@@ -214,7 +214,7 @@ test(
   "top is live on a screen of its own, follows the window's size, and leaves the terminal as it was",
   Effect.gen(function* () {
     const shell = yield* Terminal.start(
-      [session, "run -d --image alpine:3 --name web sleep 1000", "top --interval 100ms", "ps -q", "top"],
+      [session, "run -d --image alpine:3 --name web sleep 1000", "top --interval 100ms", "columns 60", "top"],
       {}
     )
     yield* shell.until(/^web .* detached/m)
@@ -222,12 +222,14 @@ test(
     assert.strictEqual(yield* shell.resize(24, 6), 0)
     yield* shell.until(/^NAME +CPU +MEMORY$/m)
     yield* shell.type("q")
-    yield* shell.until(/^web +\d/m)
+    yield* shell.until(/^\$ columns$/m)
+    assert.strictEqual(yield* shell.resize(60, 20), 0)
+    yield* shell.until(/^NAME .* LEASE/m)
     yield* shell.type("\x03")
     const { cursor, lines, status, wraps } = yield* outcome(shell)
     assert.strictEqual(status, 130)
-    assert.deepStrictEqual(lines, ["$ run", "web", "$ top", "$ ps", "web", "$ top"])
-    assert.deepStrictEqual([cursor, wraps], [[0, 5], true])
+    assert.deepStrictEqual(lines, ["$ run", "pulling alpine:3", "web", "$ top", "$ columns", "$ top"])
+    assert.deepStrictEqual([cursor, wraps], [[0, 6], true])
   })
 )
 
