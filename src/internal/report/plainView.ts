@@ -16,8 +16,8 @@ interface Build {
   pull: Lines.Pull | undefined
   /** The current step has written something. */
   hasOutput: boolean
-  /** Of the step that failed last. */
-  problem: string | undefined
+  /** The step that failed, and shows why. Those before it can run again, to keep their result. */
+  explained: number | undefined
   generation: number | undefined
   isOver: boolean
 }
@@ -44,7 +44,7 @@ export const make = (): Lines.View => {
       isWaiting: false,
       pull: undefined,
       hasOutput: false,
-      problem: undefined,
+      explained: undefined,
       generation: undefined,
       isOver: false
     }
@@ -94,7 +94,7 @@ export const make = (): Lines.View => {
         return [{ mark: "done", text: stepText(build, event), notes: ["cached"] }]
       case "StepStarted":
         build.hasOutput = false
-        build.problem = undefined
+        if (event.index >= (build.explained ?? 0)) build.explained = undefined
         return [{ mark: "started", text: stepText(build, event) }]
       case "StepOutput":
         build.hasOutput = true
@@ -104,7 +104,7 @@ export const make = (): Lines.View => {
           .map((line) => ({ mark: "output", text: `${labelOf(build, event.index)} ${clean(line)}` }))
       case "StepAttemptFailed": {
         const { details, problem } = Lines.problemOf(event.problem)
-        build.problem = problem
+        build.explained = event.index
         return [
           {
             mark: "failed",
@@ -137,7 +137,7 @@ export const make = (): Lines.View => {
       case "Failed":
         build.isOver = true
         // The failed step already showed why.
-        return Lines.failedLines(labelOf(build), event, build.problem !== undefined)
+        return Lines.failedLines(labelOf(build), event, build.explained !== undefined)
     }
   }
 

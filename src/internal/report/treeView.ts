@@ -45,8 +45,8 @@ interface Build {
   pull: Lines.Pull | undefined
   /** The last output lines of the current step. */
   tail: ReadonlyArray<string>
-  /** The last step failed, and shows why. */
-  isExplained: boolean
+  /** The step that failed, and shows why. Those before it can run again, to keep their result. */
+  explained: number | undefined
   generation: number | undefined
   /** How it ended. */
   end: readonly [Lines.Line, ...Array<Lines.Line>] | undefined
@@ -214,7 +214,7 @@ export const make = (): Lines.View => {
       followed: new Set(),
       pull: undefined,
       tail: [],
-      isExplained: false,
+      explained: undefined,
       generation: undefined,
       end: undefined
     }
@@ -394,7 +394,7 @@ export const make = (): Lines.View => {
         break
       case "StepStarted":
         build.tail = []
-        build.isExplained = false
+        if (event.index >= (build.explained ?? 0)) build.explained = undefined
         begin(build, event, stepText(build, event), event.index)
         break
       case "StepOutput":
@@ -422,7 +422,7 @@ export const make = (): Lines.View => {
           ]
         })
         build.tail = []
-        build.isExplained = true
+        build.explained = event.index
         break
       }
       case "StepFinished":
@@ -449,7 +449,7 @@ export const make = (): Lines.View => {
         build.end = [Lines.finishedLine(build.name, event, build.generation)]
         return end(build)
       case "Failed":
-        build.end = Lines.failedLines(build.name, event, build.isExplained)
+        build.end = Lines.failedLines(build.name, event, build.explained !== undefined)
         seal(build, event.problem === "interrupted" ? "interrupted" : "failed")
         return end(build)
     }

@@ -6,9 +6,11 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Http from "node:http"
 import * as Path from "node:path"
+import * as BuildReporter from "../../../src/BuildReporter.ts"
 import * as Microsandbox from "../../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../../src/MicrosandboxMemory.ts"
 import * as Snapshot from "../../../src/Snapshot.ts"
+import { Screen } from "../../Screen.ts"
 import { buildCounting, disk, image, readIn, test, verdicts } from "../support.ts"
 
 /** A folder with files, by path. */
@@ -33,6 +35,57 @@ const buildOf = Effect.fnUntraced(function* (
   const context = yield* contextWith(files)
   const definition = yield* Snapshot.fromDockerfile("app", { text }, { context, ...options })
   return { context, definition, ...(yield* buildCounting(definition)) }
+})
+
+/** Times and sizes differ from run to run. */
+const withoutNumbers = (lines: ReadonlyArray<string>): ReadonlyArray<string> =>
+  lines.map((line) => line.replace(/ {2}[\d.]+(ms|s)?( \d+ms)?(, [\d.]+ [KM]iB)?/, "").replace(/ after .*/, ""))
+
+describe("a build of stages, on a terminal", () => {
+  test(
+    "is one tree with the stage that it copies from, and the line of the Dockerfile that failed",
+    Effect.gen(function* () {
+      const screen = new Screen({ columns: 80, rows: 40 })
+      const stages = (last: string) =>
+        Effect.gen(function* () {
+          const text = ["FROM debian:12 AS one", "RUN echo 1 > /one", "FROM debian:12", "COPY --from=one /one /", last]
+          const definition = yield* Snapshot.fromDockerfile("app", { text: text.join("\n") })
+          const onEvent = yield* BuildReporter.terminal({ output: screen, live: true, color: false })
+          return yield* Effect.exit(Snapshot.build(definition, { onEvent }))
+        }).pipe(Effect.scoped)
+      yield* stages("RUN echo 2")
+      const shown = withoutNumbers(yield* screen.lines)
+      assert.deepStrictEqual(
+        shown.filter((line) => !/booted|pulled|saved/.test(line)),
+        [
+          "✔ app built, 2 run, generation 1",
+          "  ✔ app.one built, 1 run, generation 1",
+          "    ✔ 1/1 RUN echo 1 > /one",
+          "  ✔ 1/2 COPY --from=one /one /",
+          "  ✔ 2/2 RUN echo 2"
+        ]
+      )
+      assert.include(shown, "  ✔ saved the snapshot")
+      yield* stages("RUN echo oh no; false")
+      const failed = withoutNumbers(yield* screen.lines).slice(shown.length)
+      assert.deepStrictEqual(failed.slice(0, 8), [
+        "✖ app failed ",
+        "  ✔ app.one up to date, 1 cached",
+        "  ✔ booted",
+        "  ✔ 1/2 COPY --from=one /one /",
+        "  ✖ 2/2 RUN echo oh no; false  failed",
+        '    /bin/sh -c "echo oh no; false" exited with code 1',
+        "    at Dockerfile:5",
+        "    │ oh no"
+      ])
+      // What went well is kept, and why it failed is said once.
+      assert.deepStrictEqual(failed.slice(8), [
+        "  ✔ booted",
+        "  ✔ 1/2 COPY --from=one /one /",
+        "  ✔ saved the result of step 1"
+      ])
+    })
+  )
 })
 
 describe("Snapshot.fromDockerfile", () => {
