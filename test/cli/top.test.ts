@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import { TestClock, TestConsole } from "effect/testing"
 import type { Services } from "../../src/Driver.ts"
 import { Driver, Keyboard, Outputs } from "../../src/internal/cli/environment.ts"
@@ -364,7 +365,7 @@ describe("lightbox top, on a terminal", () => {
       const { screen, status, type } = yield* starting([], {
         change: () => ({
           listSandboxes: () =>
-            Effect.succeed([{ ...info, name: "a\u001b[2Jb\u202e", labels: { "lightbox.role": "x\ny" } }]),
+            Effect.succeed([Struct.assign(info, { name: "a\u001b[2Jb\u202e", labels: { "lightbox.role": "x\ny" } })]),
           readMetrics: () => Effect.succeed(metrics(1, 1))
         })
       })
