@@ -768,6 +768,11 @@ describe("a failed boot", () => {
         { startImmediately: true }
       )
       yield* until(pool, ({ failed }) => failed === 1)
+      const creations = Effect.map(
+        control.calls,
+        (calls) => calls.filter(({ operation }) => operation === "createSandbox").length
+      )
+      yield* Effect.repeat(Effect.andThen(turn, creations), { until: (count) => count === 2 })
       yield* pass(pool, 1, "1 minutes")
       assert.strictEqual(yield* Fiber.join(user), "served")
     })

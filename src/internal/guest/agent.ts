@@ -419,7 +419,9 @@ const spawn = Effect.fnUntraced(function* (
     { pause: () => connection.pause(), resume: () => connection.resume(), fail: () => kill() },
     policy
   )
+  let hasArrived = false
   const push = (_tag: Guest.Output["_tag"], bytes: unknown) => {
+    hasArrived = true
     if (policy?.overflow !== "discard" && bytes instanceof Uint8Array) output.push({ _tag, bytes })
   }
   const fail = (error: LightboxError) => {
@@ -504,10 +506,16 @@ const spawn = Effect.fnUntraced(function* (
   )
 
   const isOver = () => Deferred.isDoneUnsafe(exit)
+  const isArriving = () => {
+    const is = hasArrived || connection.isPaused
+    hasArrived = false
+    return is
+  }
   yield* Execution.endHolders(
     command,
     Execution.gone(stat, pid, "1 second", isOver),
     isOver,
+    isArriving,
     () => connection.post(id, "core.exec.signal", { signal: signals.SIGKILL }),
     fail
   )

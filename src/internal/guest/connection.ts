@@ -27,6 +27,8 @@ export interface AgentConnection {
   readonly post: (id: number, type: string, payload: Protocol.Payload) => boolean
   /** Stops reading until `resume` was called as often as `pause`. */
   readonly pause: () => void
+  /** Whether reading has stopped. */
+  readonly isPaused: boolean
   readonly resume: () => void
   /** Completes when the connection is lost. */
   readonly lost: Effect.Effect<LightboxError>
@@ -115,6 +117,10 @@ class Client implements AgentConnection {
     if (isTooLong(frame)) return false
     this.write(frame)
     return true
+  }
+
+  get isPaused(): boolean {
+    return this.pauses > 0
   }
 
   pause(): void {

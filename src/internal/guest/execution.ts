@@ -106,12 +106,14 @@ export const gone = (
 
 /**
  * Ends a command whose program has exited, but whose output a process in the background holds open: after a second its
- * process group is killed, and if that does not help, it fails.
+ * process group is killed, and if that does not help, it fails after five seconds in which no output arrived.
  */
 export const endHolders = (
   { argv, detaches = false }: Guest.Command,
   exited: Effect.Effect<unknown>,
   isOver: () => boolean,
+  /** Whether output has arrived since this was last asked, or waits for its reader. */
+  isArriving: () => boolean,
   kill: () => void,
   giveUp: (error: LightboxError) => void
 ): Effect.Effect<void, never, Scope.Scope> =>
@@ -122,8 +124,11 @@ export const endHolders = (
     yield* Effect.sleep("1 second")
     if (isOver()) return
     kill()
-    yield* Effect.sleep("5 seconds")
-    if (isOver()) return
+    // The end comes after all output, which takes its time on a slow connection.
+    do {
+      yield* Effect.sleep("5 seconds")
+      if (isOver()) return
+    } while (isArriving())
     const problem = `${FailureText.shortArgv(argv)} has exited, but a process in its own session keeps its output open, so the guest does not report its exit code. Redirect the output of that process, as in "setsid server > /dev/null 2>&1 &"`
     giveUp(new LightboxError({ method: "Sandbox.spawn", reason: new Unknown({ problem }) }))
   }).pipe(Effect.forkScoped, Effect.asVoid)

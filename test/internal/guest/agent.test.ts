@@ -46,6 +46,7 @@ const agent = (readLog: () => string | undefined, isAlive = false) => {
         sessions[id]?.onMessage({ id, type: "core.exec.exited", payload: { code: -1 }, isLast: true, generation: 7 })
       return true
     },
+    isPaused: false,
     pause: () => {},
     resume: () => {},
     lost: Effect.never
@@ -147,6 +148,7 @@ const hostile = (...answers: ReadonlyArray<readonly [type: string, payload: Prot
       }
       return true
     },
+    isPaused: false,
     pause: () => {},
     resume: () => {},
     lost: Effect.never

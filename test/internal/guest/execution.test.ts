@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { Collector, Tail, tail, tailBytes } from "../../../src/internal/guest/execution.ts"
+import { TestClock } from "effect/testing"
+import { Collector, endHolders, Tail, tail, tailBytes } from "../../../src/internal/guest/execution.ts"
 
 const Sizes = Schema.Array(Schema.Literals([0, 1, 7, 1000, 40_000, 100_000]))
 
@@ -37,4 +38,29 @@ describe("collected output", () => {
     const shown = tail(new TextEncoder().encode(secret.repeat(10_000)), [secret])
     assert.notMatch(shown, /\d|secret/)
   })
+})
+
+describe("a command whose program has exited", () => {
+  it.effect("is given up only after five seconds in which none of its output arrived", () =>
+    Effect.gen(function* () {
+      let isArriving = true
+      const seen: Array<string> = []
+      yield* endHolders(
+        { argv: ["cat"] },
+        Effect.void,
+        () => false,
+        () => isArriving,
+        () => seen.push("killed"),
+        ({ message }) => seen.push(message)
+      )
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(seen, ["killed"])
+      yield* TestClock.adjust("10 minutes")
+      assert.deepStrictEqual(seen, ["killed"])
+      isArriving = false
+      yield* TestClock.adjust("5 seconds")
+      assert.lengthOf(seen, 2)
+      assert.match(seen[1] ?? "", /keeps its output open/)
+    })
+  )
 })

@@ -530,7 +530,9 @@ const spawn = Effect.fnUntraced(function* (
     machine.scope
   )
 
-  yield* Execution.endHolders(command, process.ended, () => Deferred.isDoneUnsafe(exit), kill, failWith)
+  // Nothing is under way between this guest and its host.
+  const isArriving = () => false
+  yield* Execution.endHolders(command, process.ended, () => Deferred.isDoneUnsafe(exit), isArriving, kill, failWith)
 
   let isInputOpen = true
   /** Written until the command reads it, ends, or closes its side. */
