@@ -524,7 +524,15 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   yield* checkObject("Sandbox.launch", options)
-  return yield* boot(yield* checkLaunch(options))
+  const checked = yield* checkLaunch(options)
+  yield* Effect.annotateCurrentSpan(
+    checked.source._tag === "Image"
+      ? { "lightbox.image": checked.source.reference }
+      : { "lightbox.snapshot": Predicate.isString(options.snapshot) ? options.snapshot : checked.source.name }
+  )
+  const sandbox = yield* boot(checked)
+  yield* Effect.annotateCurrentSpan("lightbox.sandbox", sandbox.name)
+  return sandbox
 })
 
 /** The checked options of a launch. */
@@ -757,6 +765,7 @@ const isOfAll = <Name extends string>(
 export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
+  yield* Effect.annotateCurrentSpan("lightbox.sandbox", name)
   const { driver, info } = yield* find("Sandbox.connect", name)
   if (info.status !== "running") return yield* notRunning("Sandbox.connect", info)
   return make(driver, info, yield* connectTo(driver, info))
