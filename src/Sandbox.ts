@@ -618,7 +618,9 @@ const boot: (
 
 const find = Effect.fnUntraced(function* (method: string, name: string) {
   const driver = yield* Microsandbox.Microsandbox
-  return { driver, info: yield* driver.getSandbox(yield* decodeName(method, name)) }
+  const checked = yield* decodeName(method, name)
+  yield* Effect.annotateCurrentSpan("lightbox.sandbox", checked)
+  return { driver, info: yield* driver.getSandbox(checked) }
 })
 
 const notRunning = (method: string, { name, status }: Microsandbox.SandboxInfo): LightboxError =>
@@ -765,7 +767,6 @@ const isOfAll = <Name extends string>(
 export const connect = Effect.fn("Sandbox.connect")(function* (
   name: string
 ): Effect.fn.Return<Sandbox, LightboxError, Microsandbox.Microsandbox | Scope.Scope> {
-  yield* Effect.annotateCurrentSpan("lightbox.sandbox", name)
   const { driver, info } = yield* find("Sandbox.connect", name)
   if (info.status !== "running") return yield* notRunning("Sandbox.connect", info)
   return make(driver, info, yield* connectTo(driver, info))

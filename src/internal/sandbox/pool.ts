@@ -377,6 +377,8 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     else {
       waiters.delete(waiter)
       waiter.member = member
+      // Its fiber may run at once.
+      publish()
       Deferred.doneUnsafe(waiter.served, Effect.succeed(member))
     }
     reconcile()
