@@ -32,6 +32,8 @@ const definition = Snapshot.make("telemetry", "plain").pipe(
 )
 
 const failing = definition.pipe(
+  // It does not have the secret itself.
+  Snapshot.shell("true", { description: `go on with ${secret}` }),
   Snapshot.shell(`echo "$TOKEN" >&2; exit 3`, { secrets: { TOKEN: redacted }, description: `fail with ${secret}` })
 )
 
