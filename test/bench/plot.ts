@@ -124,7 +124,7 @@ const fontSize = 14
 const smallSize = 12
 
 /** The width of a text, or a bit more: nothing here can measure it. */
-export const widthOf = (text: string, size: number): number => [...text].length * size * 0.56
+export const widthOf = (text: string, size: number): number => Array.from(text).length * size * 0.56
 
 /** Lines of at most a width. A word that is longer is cut. */
 export const wrap = (text: string, width: number, size: number): ReadonlyArray<string> => {
@@ -132,11 +132,13 @@ export const wrap = (text: string, width: number, size: number): ReadonlyArray<s
   const words = text
     .split(/\s+/)
     .filter((word) => word !== "")
-    .flatMap((word) => ([...word].length <= most ? [word] : (word.match(new RegExp(`.{1,${most}}`, "gu")) ?? [])))
+    .flatMap((word) =>
+      Array.from(word).length <= most ? [word] : (word.match(new RegExp(`.{1,${most}}`, "gu")) ?? [])
+    )
   const lines: Array<string> = []
   for (const word of words) {
     const last = lines.at(-1)
-    if (last !== undefined && [...`${last} ${word}`].length <= most) lines[lines.length - 1] = `${last} ${word}`
+    if (last !== undefined && Array.from(`${last} ${word}`).length <= most) lines[lines.length - 1] = `${last} ${word}`
     else lines.push(word)
   }
   return lines

@@ -45,7 +45,7 @@ export const calls: { readonly [module: string]: Calls } = {
     waitFor: Sandbox.waitFor("a", "running")
   },
   SandboxRecord: {
-    get: SandboxRecord.get("a-b"),
+    get: SandboxRecord.get("a-b-c"),
     list: SandboxRecord.list()
   },
   Snapshot: {

@@ -62,8 +62,8 @@ describe("spans", () => {
         }
       }
       assert.deepStrictEqual(
-        [...found].map(([attribute, names]) => [attribute, [...names].toSorted()]).toSorted(),
-        Spans.attributes.map(({ name, spans }) => [name, spans.toSorted()]).toSorted()
+        [...found].map(([name, spans]) => `${name}: ${[...spans].toSorted().join(" ")}`).toSorted(),
+        Spans.attributes.map(({ name, spans }) => `${name}: ${spans.toSorted().join(" ")}`).toSorted()
       )
     })
   )

@@ -451,12 +451,12 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     retryAt = now() + backoff * (1 - 0.25 * (yield* Random.next))
     failures++
     failed++
-    yield* Metric.update(Metrics.poolBootFailures, 1)
     if (booting === 0) {
       for (const { served } of waiters) Deferred.doneUnsafe(served, Effect.failCause(cause))
       waiters.clear()
     }
     reconcile()
+    yield* Metric.update(Metrics.poolBootFailures, 1)
     yield* Effect.logWarning("A sandbox for a pool did not boot", cause)
   })
 
