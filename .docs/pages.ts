@@ -39,7 +39,7 @@ const outsideCode = (text: string, f: (part: string) => string): string =>
 
 /** Writes a page for every document, and for every file or folder of the repository that a document links to. */
 export const write = (root: string, pages: string, names: ReadonlyArray<string>): void => {
-  const save = (page: string, text: string): void => {
+  const save = (page: string, text: string | Uint8Array): void => {
     const file = Path.join(pages, page)
     Fs.mkdirSync(Path.dirname(file), { recursive: true })
     Fs.writeFileSync(file, text)
@@ -81,7 +81,14 @@ export const write = (root: string, pages: string, names: ReadonlyArray<string>)
     if (page === undefined) throw new Error(`${path} has no place on the site`)
     const text = outsideCode(Fs.readFileSync(Path.join(root, path), "utf8"), (part) =>
       part.replaceAll(/\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)/g, (_, target: string, hash: string = "") => {
-        const to = linked(Path.join(Path.dirname(path), target).replace(/\/$/, ""), path)
+        const file = Path.join(Path.dirname(path), target)
+        // Beside the page that shows it.
+        if (/\.(?:svg|png)$/.test(target)) {
+          const image = Path.basename(target)
+          save(Path.join(Path.dirname(page), image), Fs.readFileSync(Path.join(root, file)))
+          return `](./${image})`
+        }
+        const to = linked(file.replace(/\/$/, ""), path)
         return `](/${to}${hash})`
       })
     )

@@ -78,9 +78,17 @@ export const sweep = Effect.fn("Reaper.sweep")(function* (
   const { dryRun, timeout } = yield* decodeOptions(options)
   const driver = yield* Microsandbox.Microsandbox
   const limits = { dryRun: dryRun ?? false, timeout: timeout ?? Duration.minutes(1) }
-  return driver.remoteHome === undefined
-    ? yield* internal.sweep(driver, yield* Ownership.Ownership, { all: true, ...limits })
-    : yield* driver.remoteHome.sweep(limits)
+  const report =
+    driver.remoteHome === undefined
+      ? yield* internal.sweep(driver, yield* Ownership.Ownership, { all: true, ...limits })
+      : yield* driver.remoteHome.sweep(limits)
+  const countOf = (wanted: Cleanup.Verdict["verdict"]) =>
+    report.verdicts.filter(({ verdict }) => verdict === wanted).length
+  yield* Effect.annotateCurrentSpan({
+    "lightbox.swept.removed": countOf("removed"),
+    "lightbox.swept.failed": countOf("failed")
+  })
+  return report
 })
 
 /**

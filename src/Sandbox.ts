@@ -524,7 +524,15 @@ export const launch = Effect.fn("Sandbox.launch")(function* <E = never, R = neve
   options: LaunchOptions<E, R>
 ): Effect.fn.Return<Sandbox, LightboxError | E, Services | Scope.Scope | R> {
   yield* checkObject("Sandbox.launch", options)
-  return yield* boot(yield* checkLaunch(options))
+  const checked = yield* checkLaunch(options)
+  yield* Effect.annotateCurrentSpan(
+    checked.source._tag === "Image"
+      ? { "lightbox.image": checked.source.reference }
+      : { "lightbox.snapshot": Predicate.isString(options.snapshot) ? options.snapshot : checked.source.name }
+  )
+  const sandbox = yield* boot(checked)
+  yield* Effect.annotateCurrentSpan("lightbox.sandbox", sandbox.name)
+  return sandbox
 })
 
 /** The checked options of a launch. */
@@ -610,7 +618,9 @@ const boot: (
 
 const find = Effect.fnUntraced(function* (method: string, name: string) {
   const driver = yield* Microsandbox.Microsandbox
-  return { driver, info: yield* driver.getSandbox(yield* decodeName(method, name)) }
+  const checked = yield* decodeName(method, name)
+  yield* Effect.annotateCurrentSpan("lightbox.sandbox", checked)
+  return { driver, info: yield* driver.getSandbox(checked) }
 })
 
 const notRunning = (method: string, { name, status }: Microsandbox.SandboxInfo): LightboxError =>

@@ -34,18 +34,31 @@ const Traces = Schema.Struct({
   resourceSpans: Schema.Array(Schema.Struct({ scopeSpans: Schema.Array(Schema.Struct({ spans: Schema.Array(Span) })) }))
 })
 
-const Metric = Schema.Struct({
-  name: Schema.String,
-  sum: Schema.optionalKey(
+const NumberPoints = Schema.Struct({
+  dataPoints: Schema.Array(
     Schema.Struct({
-      dataPoints: Schema.Array(
-        Schema.Struct({
-          asInt: Schema.optionalKey(Schema.Union([Schema.Finite, Schema.String])),
-          asDouble: Schema.optionalKey(Schema.Finite)
-        })
-      )
+      attributes: Attributes,
+      asInt: Schema.optionalKey(Schema.Union([Schema.Finite, Schema.String])),
+      asDouble: Schema.optionalKey(Schema.Finite)
     })
   )
+})
+
+const HistogramPoints = Schema.Struct({
+  dataPoints: Schema.Array(
+    Schema.Struct({
+      attributes: Attributes,
+      count: Schema.Union([Schema.Finite, Schema.String]),
+      sum: Schema.optionalKey(Schema.Finite)
+    })
+  )
+})
+
+const Metric = Schema.Struct({
+  name: Schema.String,
+  sum: Schema.optionalKey(NumberPoints),
+  gauge: Schema.optionalKey(NumberPoints),
+  histogram: Schema.optionalKey(HistogramPoints)
 })
 
 const Metrics = Schema.Struct({
@@ -54,6 +67,23 @@ const Metrics = Schema.Struct({
   )
 })
 
+/** The attributes of a series, besides its unit. */
+const labelsOf = (attributes: typeof Attributes.Type): string => {
+  const labels = attributes.flatMap(({ key, value }) => (key === "unit" ? [] : [`${key}=${value.stringValue}`]))
+  return labels.length === 0 ? "" : `{${labels.join(",")}}`
+}
+
+/** The series of a metric, each with its last value: of a histogram, how many there were, and their sum. */
+const seriesOf = ({ gauge, histogram, name, sum }: typeof Metric.Type): ReadonlyArray<readonly [string, number]> => [
+  ...(sum ?? gauge ?? { dataPoints: [] }).dataPoints.map(
+    ({ asDouble, asInt, attributes }) => [`${name}${labelsOf(attributes)}`, Number(asInt ?? asDouble)] as const
+  ),
+  ...(histogram?.dataPoints ?? []).flatMap(({ attributes, count, sum = 0 }) => [
+    [`${name}_count${labelsOf(attributes)}`, Number(count)] as const,
+    [`${name}_sum${labelsOf(attributes)}`, sum] as const
+  ])
+]
+
 /** What it was sent. */
 export class Collector extends Context.Service<
   Collector,
@@ -61,15 +91,15 @@ export class Collector extends Context.Service<
     readonly url: string
     /** So far. */
     readonly spans: ReadonlyArray<typeof Span.Type>
-    /** The last values of counters, by name. */
-    readonly counters: ReadonlyMap<string, number>
+    /** The last values of metrics, by name and attributes. */
+    readonly metrics: ReadonlyMap<string, number>
   }
 >()("effect-lightbox/examples/build-events/collector") {
   static readonly layer: Layer.Layer<Collector> = Layer.effect(
     Collector,
     Effect.gen(function* () {
       const spans: Array<typeof Span.Type> = []
-      const counters = new Map<string, number>()
+      const metrics = new Map<string, number>()
       yield* HttpServer.serveEffect(
         Effect.gen(function* () {
           const request = yield* HttpServerRequest.HttpServerRequest
@@ -79,17 +109,13 @@ export class Collector extends Context.Service<
           }
           if (request.url === "/v1/metrics") {
             const { resourceMetrics } = yield* HttpServerRequest.schemaBodyJson(Metrics)
-            const metrics = resourceMetrics.flatMap(({ scopeMetrics }) =>
-              scopeMetrics.flatMap(({ metrics }) => metrics)
-            )
-            for (const { name, sum } of metrics) {
-              for (const { asDouble, asInt } of sum?.dataPoints ?? []) counters.set(name, Number(asInt ?? asDouble))
-            }
+            const sent = resourceMetrics.flatMap(({ scopeMetrics }) => scopeMetrics.flatMap(({ metrics }) => metrics))
+            for (const [name, value] of sent.flatMap(seriesOf)) metrics.set(name, value)
           }
           return yield* HttpServerResponse.json({})
         })
       )
-      return { url: yield* HttpServer.addressFormattedWith(Effect.succeed), spans, counters }
+      return { url: yield* HttpServer.addressFormattedWith(Effect.succeed), spans, metrics }
     })
   ).pipe(Layer.provide(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })), Layer.orDie)
 }

@@ -1,5 +1,6 @@
 /**
- * A build, watched in three ways at once: on a terminal, as lines of JSON, and as spans and metrics.
+ * A build, watched in three ways at once: on a terminal, as lines of JSON, and as spans and metrics. Then a sandbox that
+ * boots from it, as spans and metrics.
  */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -8,6 +9,7 @@ import * as Otlp from "effect/observability/Otlp"
 import * as Layer from "effect/Layer"
 import type * as BuildEvent from "effect-lightbox/BuildEvent"
 import * as BuildReporter from "effect-lightbox/BuildReporter"
+import * as Sandbox from "effect-lightbox/Sandbox"
 import * as Snapshot from "effect-lightbox/Snapshot"
 import { Collector } from "./collector.ts"
 
@@ -27,6 +29,14 @@ const build = Effect.fn("build")(function* (lines: Array<string>) {
   yield* Snapshot.build(definition, { onEvent })
   yield* Snapshot.build(definition, { onEvent })
 }, Effect.scoped)
+
+/** Runs a command in a sandbox that boots from the result. */
+const use = Effect.scoped(
+  Effect.gen(function* () {
+    const sandbox = yield* Sandbox.launch({ snapshot: "build-events", network: "none" })
+    yield* sandbox.exec("cat", ["/srv/greeting"])
+  })
+)
 
 /** Every build, step, boot and call of the runtime is a span already: all it takes is an exporter. */
 const observed = (collector: Collector["Service"]) =>
@@ -56,7 +66,7 @@ const tree = (spans: ReadonlyArray<Span>, parent: string | undefined, depth: num
 export const program = Effect.gen(function* () {
   const collector = yield* Collector
   const lines: Array<string> = []
-  yield* build(lines).pipe(Effect.provide(observed(collector)))
+  yield* Effect.andThen(build(lines), use).pipe(Effect.provide(observed(collector)))
   yield* Snapshot.remove("build-events")
 
   yield* Console.log(`\n${lines.length} events; the first and the last:`)
@@ -65,8 +75,8 @@ export const program = Effect.gen(function* () {
   yield* Console.log("\nSpans, as the collector has them:")
   yield* Console.log(tree(collector.spans, undefined, 0).join("\n"))
 
-  yield* Console.log("\nCounters:")
-  yield* Effect.forEach(collector.counters, ([name, value]) =>
+  yield* Console.log("\nMetrics:")
+  yield* Effect.forEach(collector.metrics, ([name, value]) =>
     name.startsWith("lightbox_") ? Console.log(`${name}  ${value}`) : Effect.void
   )
 }).pipe(Effect.provide(Collector.layer))

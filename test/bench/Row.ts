@@ -14,7 +14,8 @@ const Series = Schema.Struct({
   /** What was measured, such as `"the SDK by hand"`. */
   what: Schema.String,
   p50: Schema.Finite,
-  p95: Schema.Finite
+  /** Absent in figures that were published without it. */
+  p95: Schema.optional(Schema.Finite)
 })
 
 export type Series = typeof Series.Type

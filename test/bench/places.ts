@@ -60,3 +60,8 @@ export const Measured = Schema.Struct({
 })
 
 export type Measured = typeof Measured.Type
+
+/** What `npm run bench` writes. */
+export const Report = Schema.fromJsonString(
+  Schema.Struct({ measured: Schema.Array(Measured), compared: Schema.Array(Row.Row) })
+)

@@ -1,9 +1,10 @@
 /**
- * The benchmarks: `npm run bench -- [--rounds 5] [NAMES…]`
+ * The benchmarks: `npm run bench -- [--rounds 5] [--before FILE] [NAMES…]`
  *
  * Each is measured where it belongs: on this machine, or where microVMs boot, some of them on file systems without and
  * with reflinks, and some also natively, with a stand-in for the microVM (`standIn/StandIn.ts`): emulation distorts
- * their ratios. Prints a table, and writes everything to `.cache/bench.json`. A target that is missed is reported, and
+ * their ratios. Prints a table, writes everything to `.cache/bench.json`, and draws what has a reference in
+ * `.cache/bench.svg`, with the values of an earlier `bench.json` if it is given. A target that is missed is reported, and
  * is no failure; a benchmark that can not be measured is one.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -21,16 +22,14 @@ import * as Interrupt from "../host/Interrupt.ts"
 import * as Machine from "../host/Machine.ts"
 import { foreground, type Words } from "../host/Subprocess.ts"
 import * as Places from "./places.ts"
+import * as Plot from "./plot.ts"
 import * as Row from "./Row.ts"
 import * as Table from "./table.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
-const Report = Schema.fromJsonString(
-  Schema.Struct({ measured: Schema.Array(Places.Measured), compared: Schema.Array(Row.Row) })
-)
 const decode = Schema.decodeEffect(Schema.fromJsonString(Places.Measured))
-const encode = Schema.encodeEffect(Report)
+const encode = Schema.encodeEffect(Places.Report)
 
 /** Measures the benchmarks of one place. */
 const measure = Effect.fnUntraced(function* (
@@ -97,6 +96,10 @@ const program = Effect.gen(function* () {
         Flag.withDescription("Processors of an emulated host (default: 1)"),
         Flag.withDefault(1)
       ),
+      before: Flag.File("before", { mustExist: true }).pipe(
+        Flag.withDescription("An earlier bench.json, whose values the plot shows as well"),
+        Flag.optional
+      ),
       names: Argument.Literals(
         "names",
         Places.benches.map(({ name }) => name)
@@ -106,6 +109,10 @@ const program = Effect.gen(function* () {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
       yield* fs.makeDirectory(path.join(root, ".cache"), { recursive: true })
+      // Before it is written anew, and before an hour of measurements.
+      const before = Option.isNone(input.before)
+        ? undefined
+        : yield* Effect.flatMap(fs.readFileString(input.before.value), Schema.decodeEffect(Places.Report))
       status = yield* foreground([path.join(root, "node_modules/.bin/tsc"), "-p", "src"])
       if (status !== 0) return
       // A machine that boots microVMs itself has the file system that it has.
@@ -125,6 +132,9 @@ const program = Effect.gen(function* () {
       const missed = all.filter((row) => Row.isMet(row) === false)
       yield* Console.log(`\n${all.length} rows, ${missed.length} missed their target`)
       yield* fs.writeFileString(path.join(root, ".cache", "bench.json"), yield* encode({ measured, compared: across }))
+      const plot = path.join(root, ".cache", "bench.svg")
+      yield* fs.writeFileString(plot, Plot.svg({ measured, compared: across }, { before }))
+      yield* Console.log(`drawn in ${plot}`)
       status = results.some(({ status }) => status !== 0) ? 1 : 0
     })
   )

@@ -1,7 +1,8 @@
 /** Rows of benchmarks, as a person reads them. */
 import * as Row from "./Row.ts"
 
-const number = (value: number): string =>
+/** A value with the digits that matter. */
+export const number = (value: number): string =>
   value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
 
 const verdict = (row: Row.Row): string => {
@@ -12,7 +13,7 @@ const verdict = (row: Row.Row): string => {
 }
 
 const values = ({ p50, p95, what }: Row.Series, unit: string): string =>
-  `${what} ${number(p50)} (p95 ${number(p95)}) ${unit}`
+  `${what} ${number(p50)}${p95 === undefined ? "" : ` (p95 ${number(p95)})`} ${unit}`
 
 /** A row in one line. */
 export const line = (row: Row.Row): string =>
@@ -27,6 +28,8 @@ export const line = (row: Row.Row): string =>
     .filter((part) => part !== "")
     .join(" | ")
 
+const optional = (value: number | undefined): string => (value === undefined ? "" : number(value))
+
 const head = ["", "ours p50", "p95", "reference p50", "p95", "ratio", "n", "target", "compared with"]
 
 /** Rows in a table. */
@@ -36,9 +39,9 @@ export const table = (rows: ReadonlyArray<Row.Row>): string => {
     ...rows.map((row) => [
       row.name,
       `${number(row.ours.p50)} ${row.unit}`,
-      number(row.ours.p95),
+      optional(row.ours.p95),
       row.reference === undefined ? "" : `${number(row.reference.p50)} ${row.unit}`,
-      row.reference === undefined ? "" : number(row.reference.p95),
+      optional(row.reference?.p95),
       row.ratio === undefined ? "" : `${number(row.ratio)} x`,
       String(row.n),
       verdict(row),

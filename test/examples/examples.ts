@@ -94,8 +94,10 @@ const single: ReadonlyArray<Example> = [
     prints: [
       "events; the first and the last",
       /Snapshot\.step .*step\.index=2/,
-      "Counters:",
-      /lightbox_build_steps_run\s+\d/
+      /Sandbox\.exec .*exit_code=0/,
+      "Metrics:",
+      /lightbox_build_steps_run_total\s+\d/,
+      /lightbox_launch_duration_seconds_count\s+\d/
     ]
   },
   { path: "programs/database.ts", prints: ["scones|4\ntea|2\n"] },

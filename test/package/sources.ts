@@ -24,6 +24,9 @@ export const entryPoints: ReadonlyArray<string> = filesBelow("src")
   .flatMap((path) => /^src\/([\w-]+)\.ts$/.exec(path)?.[1] ?? [])
   .filter((name) => name !== "index" && name !== "bin")
 
+/** All modules, by path in the package. */
+export const modules: ReadonlyArray<string> = filesBelow("src").filter((path) => path.endsWith(".ts"))
+
 // =============================================================================
 // Exports
 // =============================================================================

@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
@@ -17,6 +18,7 @@ import type * as Keys from "../plan/keys.ts"
 import type * as LookUp from "../plan/lookUp.ts"
 import type * as Units from "../plan/units.ts"
 import * as Secrets from "../definition/secrets.ts"
+import { stepFailures } from "../report/metrics.ts"
 import * as StepRunner from "./stepRunner.ts"
 import { type Context, method } from "./context.ts"
 import type { Builders } from "./builders.ts"
@@ -55,7 +57,7 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
           attributes: {
             "lightbox.snapshot": definition.name,
             "lightbox.step.index": index,
-            "lightbox.step.description": description,
+            "lightbox.step.description": Secrets.redact(secrets, description),
             "lightbox.step.attempt": attempt
           }
         })
@@ -96,6 +98,7 @@ export const runUnit = Effect.fnUntraced(function* <E, R>(
           method,
           reason: new Unknown({ problem: Cause.pretty(Cause.fail(error.value)), cause: error.value })
         })
+    yield* Metric.update(stepFailures, 1)
     yield* events.emit({
       _tag: "StepAttemptFailed",
       index,

@@ -23,7 +23,7 @@ import * as Events from "./events.ts"
 import * as Recording from "./recording.ts"
 import { generate, roleLabel } from "../ownership/labels.ts"
 import { shorten } from "../report/failureText.ts"
-import { stepsReused, stepsRun } from "../report/metrics.ts"
+import * as Metrics from "../report/metrics.ts"
 import * as Commits from "../store/commits.ts"
 import * as Links from "../store/links.ts"
 import * as Records from "../store/records.ts"
@@ -144,8 +144,8 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         )
         const reused = prepared.units.length - outcome.stepsRun
         const duration = yield* elapsed
-        yield* Metric.update(stepsRun, outcome.stepsRun)
-        yield* Metric.update(stepsReused, reused)
+        yield* Metric.update(Metrics.stepsRun, outcome.stepsRun)
+        yield* Metric.update(Metrics.stepsReused, reused)
         yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.stepsRun, "lightbox.steps.reused": reused })
         yield* events.emit({ _tag: "Finished", duration, stepsRun: outcome.stepsRun, stepsReused: reused })
         return { ...snapshot, stepsRun: outcome.stepsRun, stepsReused: reused, duration }
@@ -161,7 +161,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         })
       )
     })
-  )
+  ).pipe(Metrics.observing({ count: Metrics.builds, duration: Metrics.buildDuration, byOutcome: true }))
 })
 
 /** Builds a definition that another one copies from, such as a stage. It has a name, so that its result is kept. */

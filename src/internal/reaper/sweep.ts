@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../Ownership.ts"
@@ -15,6 +16,7 @@ import * as ListingCache from "../host/listingCache.ts"
 import { because, generatedPrefix, instanceLabel, isGenerated, ownerLabel } from "../ownership/labels.ts"
 import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
+import { sweeps, swept } from "../report/metrics.ts"
 import * as Commits from "../store/commits.ts"
 import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
@@ -431,8 +433,19 @@ export const sweep = Effect.fnUntraced(function* (
     }),
     Effect.timeoutOrElse({ duration: options.timeout, orElse: () => Effect.succeed(false) })
   )
+  if (!options.dryRun) yield* count(verdicts, isComplete)
   return Report.of(verdicts, { dryRun: options.dryRun, isComplete })
 })
+
+const count = (verdicts: ReadonlyArray<Verdict>, isComplete: boolean): Effect.Effect<void> =>
+  Effect.andThen(
+    Metric.update(Metric.withAttributes(sweeps, { outcome: isComplete ? "complete" : "incomplete" }), 1),
+    Effect.forEach(
+      verdicts.filter(({ verdict }) => verdict === "removed" || verdict === "failed"),
+      ({ resource, verdict }) => Metric.update(Metric.withAttributes(swept, { resource, verdict }), 1),
+      { discard: true }
+    )
+  )
 
 const failed = (name: string, error: LightboxError): Verdict => ({
   resource: "owner",

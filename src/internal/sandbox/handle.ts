@@ -187,6 +187,7 @@ export const make = (
   peers?: Peers
 ): Sandbox => {
   const configured = redactedIn(config)
+  const attributes = { "lightbox.sandbox": info.name }
   const recent = new Set<string>()
   const secrets = () => [...new Set([...configured, ...recent])]
   /** The last lines of jobs may show the secrets of a command, and so may the disk. */
@@ -202,7 +203,7 @@ export const make = (
     }
     return Struct.pick(checked, ["argv", "cwd", "user", "env", "rlimits", "terminal"])
   }
-  const exec = Effect.fn("Sandbox.exec")(function* <E, R>(
+  const exec = Effect.fn("Sandbox.exec", { attributes })(function* <E, R>(
     decoded: Checked<typeof ExecFields.Type>,
     options: ExecOptions<E, R> | undefined
   ): Effect.fn.Return<ExecResult, LightboxError | E, R> {
@@ -213,6 +214,7 @@ export const make = (
       limit: checked.timeout,
       check: checked.check
     })
+    yield* Effect.annotateCurrentSpan("lightbox.exit_code", collected.exitCode)
     return ExecResult.fromCollected(collected)
   })
 
@@ -251,9 +253,12 @@ export const make = (
           ? events
           : Stream.interruptWhen(events, failure.within(checked.timeout)(Effect.never))
       })
-    ).pipe(Stream.mapError(forMethod("Sandbox.execStream", "Sandbox.spawn")), Stream.withSpan("Sandbox.execStream"))
+    ).pipe(
+      Stream.mapError(forMethod("Sandbox.execStream", "Sandbox.spawn")),
+      Stream.withSpan("Sandbox.execStream", { attributes })
+    )
 
-  const attachTo = Effect.fn("Sandbox.attach")(function* (
+  const attachTo = Effect.fn("Sandbox.attach", { attributes })(function* (
     command: string,
     args?: ReadonlyArray<Guest.Word>,
     options?: Pick<ExecOptions, "cwd" | "user" | "env" | "rlimits">
@@ -278,20 +283,20 @@ export const make = (
         execStream(withArgv(decodeExecStream({ command, args }, options)), options),
       shellStream: (script, options) =>
         execStream(withScript(info.shell, decodeShellStream({ script }, options)), options),
-      spawn: Effect.fn("Sandbox.spawn")(function* (command, args, options) {
+      spawn: Effect.fn("Sandbox.spawn", { attributes })(function* (command, args, options) {
         const checked = yield* withArgv(decodeSpawn({ command, args }, options))
         return yield* guest.spawn(commandOf(checked), checked.output)
       }),
 
       forward: (guestPort, options) => Forwards.make(guest, forwards, guestPort, options),
       forwards: Effect.sync(() => [...forwards]),
-      start: Effect.fn("Sandbox.start")(function* (command, args, options) {
+      start: Effect.fn("Sandbox.start", { attributes })(function* (command, args, options) {
         const { id, maxLog, stdin, terminal, ...checked } = yield* withArgv(decodeStart({ command, args }, options))
         return yield* Jobs.start(guest, { ...commandOf(checked), id, maxLog, stdin, terminal })
       }),
-      jobs: Effect.withSpan(Jobs.list(guest), "Sandbox.jobs"),
-      job: Effect.fn("Sandbox.job")((id) => Jobs.find(guest, id)),
-      waitUntil: Effect.fn("Sandbox.waitUntil")(function* (input, options) {
+      jobs: Effect.withSpan(Jobs.list(guest), "Sandbox.jobs", { attributes }),
+      job: Effect.fn("Sandbox.job", { attributes })((id) => Jobs.find(guest, id)),
+      waitUntil: Effect.fn("Sandbox.waitUntil", { attributes })(function* (input, options) {
         const { job, probe } = yield* decodeWaitUntil({ probe: input }, options)
         yield* Probes.checkJobs("Sandbox.waitUntil", "probe", probe, job)
         yield* Probes.wait("Sandbox.waitUntil", { guest, shell: info.shell, job, secrets: secrets() }, probe)
@@ -300,7 +305,7 @@ export const make = (
       attach: attachTo,
       attachShell: attachTo(info.shell),
 
-      copyIn: Effect.fn("Sandbox.copyIn")(function* (hostPath, path, options) {
+      copyIn: Effect.fn("Sandbox.copyIn", { attributes })(function* (hostPath, path, options) {
         const { hostPath: from, path: to, ...rest } = yield* decodeCopyIn({ hostPath, path }, options)
         const root = Path.resolve(from)
         const { files } = yield* Listing.list("Sandbox.copyIn", root, rest.ignore ?? []).pipe(
@@ -308,26 +313,26 @@ export const make = (
         )
         yield* GuestFiles.copyIn(guest, "Sandbox.copyIn", { ...rest, from, to, files })
       }),
-      copyOut: Effect.fn("Sandbox.copyOut")(function* (path, hostPath, options) {
+      copyOut: Effect.fn("Sandbox.copyOut", { attributes })(function* (path, hostPath, options) {
         const { hostPath: to, maxBytes, path: from } = yield* decodeCopyOut({ path, hostPath }, options)
         yield* GuestFiles.copyOut(guest, "Sandbox.copyOut", from, to, maxBytes)
       }),
 
-      info: Effect.withSpan(driver.getSandbox(info.name), "Sandbox.info"),
-      stop: Effect.fn("Sandbox.stop")(function* (options) {
+      info: Effect.withSpan(driver.getSandbox(info.name), "Sandbox.info", { attributes }),
+      stop: Effect.fn("Sandbox.stop", { attributes })(function* (options) {
         yield* driver.stopSandbox(info, yield* decodeStop(options))
       }),
-      kill: Effect.withSpan(driver.killSandbox(info), "Sandbox.kill"),
-      detach: Effect.withSpan(detach(undefined), "Sandbox.detach"),
-      detachFor: Effect.fn("Sandbox.detachFor")(function* (timeToLive) {
+      kill: Effect.withSpan(driver.killSandbox(info), "Sandbox.kill", { attributes }),
+      detach: Effect.withSpan(detach(undefined), "Sandbox.detach", { attributes }),
+      detachFor: Effect.fn("Sandbox.detachFor", { attributes })(function* (timeToLive) {
         const duration = yield* decodeTimeToLive(timeToLive)
         yield* detach((yield* Clock.currentTimeMillis) + millis(duration))
       }),
-      ping: Effect.withSpan(guest.ping, "Sandbox.ping"),
-      touch: Effect.withSpan(guest.touch, "Sandbox.touch"),
-      metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics"),
+      ping: Effect.withSpan(guest.ping, "Sandbox.ping", { attributes }),
+      touch: Effect.withSpan(guest.touch, "Sandbox.touch", { attributes }),
+      metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics", { attributes }),
       logs: (query) => Logs.read(driver, info, query),
-      modify: Effect.fn("Sandbox.modify")(function* (change) {
+      modify: Effect.fn("Sandbox.modify", { attributes })(function* (change) {
         return yield* driver.modifySandbox(info, yield* decodeModify(change))
       })
     },

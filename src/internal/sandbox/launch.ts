@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as Admission from "../../Admission.ts"
 import type { Services } from "../../Driver.ts"
@@ -18,6 +19,7 @@ import { make as makeFiles } from "../guest/files.ts"
 import { because, generate, instanceLabel, ownerLabel, roleLabel, snapshotLabel } from "../ownership/labels.ts"
 import * as HomeFiles from "../ownership/files.ts"
 import * as FailureText from "../report/failureText.ts"
+import * as Metrics from "../report/metrics.ts"
 import * as Progress from "../report/progress.ts"
 import { connect, type Connection } from "./connection.ts"
 import * as Drift from "./drift.ts"
@@ -54,81 +56,112 @@ const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void
     flag: "a"
   })
 
-/** Creates a sandbox that lives as long as the scope, unless it is detached. */
-export const launch = Effect.fnUntraced(function* (options: {
+interface LaunchOptions {
   readonly config: SandboxConfig
   readonly timeout: Duration.Duration
   readonly request: Omit<Microsandbox.CreateSandbox, "labels" | "proxy">
   readonly peers?: Peers | undefined
   /** The room that was reserved. Default: wait for one. */
   readonly room?: Admission.Room | undefined
-}): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
-  const { config, peers, request, timeout } = options
-  const driver = yield* Microsandbox.Microsandbox
-  const ownership = yield* Ownership.Ownership
+}
+
+/** Creates a sandbox that lives as long as the scope, unless it is detached. */
+export const launch = Effect.fnUntraced(function* (
+  options: LaunchOptions
+): Effect.fn.Return<Sandbox, LightboxError, Services | Scope.Scope> {
   const admission = yield* Admission.Admission
-  const { name } = request
-  const role = config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
-  const report = yield* Progress.once
-  // Builds report their own sandboxes.
-  if (role !== "builder" && role !== "verifier") report("booting a sandbox")
-  const onPullProgress = (progress: Microsandbox.PullProgress): void => {
-    if (progress._tag === "Downloading" && request.source._tag === "Image")
-      report(`pulling ${request.source.reference}`)
-  }
-  const instance = yield* generate
-  const note: Ownership.Note = { kind: "sandbox", token: instance, name }
-  const room = options.room ?? (yield* admission.admit("Sandbox.launch", config.resources?.memory))
-  // Must close after the release below, which still sends messages to the guest.
-  const channel = yield* Scope.fork(yield* Effect.scope)
-  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
-  // Registered before the sandbox exists, so that it is removed whenever it exists.
-  yield* Effect.addFinalizer(() =>
-    Effect.suspend(() =>
-      state.isOwned ? Effect.andThen(release(driver, instance, config, state), ownership.forget(note)) : Effect.void
-    ).pipe(Effect.timeout(timeout), Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` }))
-  )
-  yield* ownership.note(note)
-  state.info = yield* admission.boot(
-    driver.createSandbox({
-      ...request,
-      proxy: peers?.proxy,
-      onPullProgress: request.onPullProgress ?? onPullProgress,
-      labels: {
-        ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
-        [instanceLabel]: instance,
-        ...(request.source._tag === "Snapshot" ? { [snapshotLabel]: request.source.name } : {}),
-        [ownerLabel]: yield* ownership.id,
-        [roleLabel]: role
-      }
-    })
-  )
-  const connection = yield* Scope.provide(connect(driver, state.info), channel)
-  state.guest = connection.guest
-  const { guest, info } = state
-  const detach: Detach = (expires) =>
-    driver.detachSandbox(info).pipe(
-      // The sandbox has an owner until this is written.
-      Effect.andThen(
-        Effect.uninterruptible(Effect.andThen(ownership.release(note, expires), markDetached(state, room)))
+  const room = options.room ?? (yield* admission.admit("Sandbox.launch", options.config.resources?.memory))
+  return yield* boot({ ...options, room })
+}, allOrNothing)
+
+const boot = Effect.fnUntraced(
+  function* ({
+    config,
+    peers,
+    request,
+    room,
+    timeout
+  }: LaunchOptions & { readonly room: Admission.Room }): Effect.fn.Return<
+    Sandbox,
+    LightboxError,
+    Services | Scope.Scope
+  > {
+    const driver = yield* Microsandbox.Microsandbox
+    const ownership = yield* Ownership.Ownership
+    const admission = yield* Admission.Admission
+    const { name } = request
+    const role = config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
+    const report = yield* Progress.once
+    // Builds report their own sandboxes.
+    if (role !== "builder" && role !== "verifier") report("booting a sandbox")
+    const onPullProgress = (progress: Microsandbox.PullProgress): void => {
+      if (progress._tag === "Downloading" && request.source._tag === "Image")
+        report(`pulling ${request.source.reference}`)
+    }
+    const instance = yield* generate
+    const note: Ownership.Note = { kind: "sandbox", token: instance, name }
+    // Must close after the release below, which still sends messages to the guest.
+    const channel = yield* Scope.fork(yield* Effect.scope)
+    const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
+    const owned = yield* Metrics.held(Metrics.ownedSandboxes, { role })
+    // Registered before the sandbox exists, so that it is removed whenever it exists.
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() =>
+        state.isOwned ? Effect.andThen(release(driver, instance, config, state), ownership.forget(note)) : Effect.void
+      ).pipe(
+        Effect.timeout(timeout),
+        countFailure,
+        Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` })
       )
     )
-  const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
-  yield* addPeers
-  // Before it is detached: if a service fails, the sandbox is removed.
-  const { services = {} } = config
-  if (Object.keys(services).length > 0) {
-    yield* RunningServices.remember(guest, info.id, services)
-    yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
-  }
-  if (request.detached === true) yield* detach(undefined)
-  // A boot writes the names anew.
-  const renewing: Connection["renewing"] = (restart) =>
-    connection.renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
-  const sandbox = make(driver, info, { guest, renewing }, detach, config, peers)
-  state.sandbox = sandbox
-  return sandbox
-}, allOrNothing)
+    yield* ownership.note(note)
+    state.info = yield* admission.boot(
+      driver.createSandbox({
+        ...request,
+        proxy: peers?.proxy,
+        onPullProgress: request.onPullProgress ?? onPullProgress,
+        labels: {
+          ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
+          [instanceLabel]: instance,
+          ...(request.source._tag === "Snapshot" ? { [snapshotLabel]: request.source.name } : {}),
+          [ownerLabel]: yield* ownership.id,
+          [roleLabel]: role
+        }
+      })
+    )
+    const connection = yield* Scope.provide(connect(driver, state.info), channel)
+    state.guest = connection.guest
+    const { guest, info } = state
+    const detach: Detach = (expires) =>
+      driver.detachSandbox(info).pipe(
+        // The sandbox has an owner until this is written.
+        Effect.andThen(
+          Effect.uninterruptible(
+            Effect.andThen(ownership.release(note, expires), Effect.andThen(markDetached(state, room), owned.end))
+          )
+        )
+      )
+    const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
+    yield* addPeers
+    // Before it is detached: if a service fails, the sandbox is removed.
+    const { services = {} } = config
+    if (Object.keys(services).length > 0) {
+      yield* RunningServices.remember(guest, info.id, services)
+      yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
+    }
+    if (request.detached === true) yield* detach(undefined)
+    // A boot writes the names anew.
+    const renewing: Connection["renewing"] = (restart) =>
+      connection.renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
+    const sandbox = make(driver, info, { guest, renewing }, detach, config, peers)
+    state.sandbox = sandbox
+    return sandbox
+  },
+  Metrics.observing({ count: Metrics.launches, duration: Metrics.launchDuration })
+)
+
+/** A sandbox that is not released here is left to a sweep. */
+const countFailure = Effect.tapCause(() => Metric.update(Metrics.releaseFailures, 1))
 
 const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect.Effect<void> =>
   Effect.andThen(
@@ -232,6 +265,7 @@ export const start = Effect.fnUntraced(function* (
     Effect.suspend(() => (state.isOwned ? driver.stopSandbox(info) : Effect.void)).pipe(
       Effect.catchReasons("LightboxError", { NotFound: () => Effect.void, Replaced: () => Effect.void }),
       Effect.timeout("30 seconds"),
+      countFailure,
       Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${info.name}"` })
     )
   )

@@ -14,10 +14,12 @@ import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import { identity } from "effect/Function"
 import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import * as Defaults from "./defaults.ts"
 import * as Launch from "./launch.ts"
 import type { Services } from "../../Driver.ts"
@@ -30,6 +32,7 @@ import { withoutDependencies, withoutDiskChanges } from "../config/defaults.ts"
 import { withFreePorts } from "../driver/ports.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
+import * as Metrics from "../report/metrics.ts"
 import { CommandDefaults, knownOf, make as makeHandle } from "./handle.ts"
 import { DurationInput, Func, ImageReference, intBetween, notBlank, ScheduleSchema } from "../config/schemas.ts"
 import { callDecoder, checkFunction, checkObject, decoder, invalid, optionsDecoder } from "../config/validation.ts"
@@ -180,6 +183,36 @@ const renewalShare = 0.25
 
 const [firstBackoff, longestBackoff] = [250, 10_000]
 
+/** How many sandboxes a pool has in each state, and how many callers wait. */
+type Counts = Record<"ready" | "booting" | "used" | "leaving" | "waiting", number>
+
+const gauges = {
+  ready: Metric.withAttributes(Metrics.pooled, { state: "ready" }),
+  booting: Metric.withAttributes(Metrics.pooled, { state: "booting" }),
+  used: Metric.withAttributes(Metrics.pooled, { state: "used" }),
+  leaving: Metric.withAttributes(Metrics.pooled, { state: "leaving" }),
+  waiting: Metrics.poolWaiting
+}
+
+/**
+ * Returns a function that adds what has changed to the gauges of this process, which all its pools share. What a pool has
+ * added is taken back when the scope closes.
+ */
+const publishing = Effect.fnUntraced(function* (
+  counts: () => Counts
+): Effect.fn.Return<() => void, never, Scope.Scope> {
+  const context = yield* Effect.context<never>()
+  const published: Counts = { ready: 0, booting: 0, used: 0, leaving: 0, waiting: 0 }
+  const add = (now: Counts): void => {
+    for (const state of Struct.keys(gauges)) {
+      if (now[state] !== published[state]) gauges[state].modifyUnsafe(now[state] - published[state], context)
+      published[state] = now[state]
+    }
+  }
+  yield* Effect.addFinalizer(() => Effect.sync(() => add({ ready: 0, booting: 0, used: 0, leaving: 0, waiting: 0 })))
+  return () => add(counts())
+})
+
 // =============================================================================
 // The pool
 // =============================================================================
@@ -284,6 +317,11 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   let handedOut = 0
   let isClosed = false
   const isDue = yield* Latch.make(true)
+  const counts = (): Counts => {
+    const leaving = [...members].filter(({ isLeaving }) => isLeaving).length
+    return { ready: ready.length, booting, used: members.size - ready.length - leaving, leaving, waiting: waiters.size }
+  }
+  const publish = yield* publishing(counts)
 
   // Finalizers run in reverse order: by then no fiber adds members.
   yield* Effect.addFinalizer(() => Effect.forEach(members, destroy, { concurrency: "unbounded", discard: true }))
@@ -327,6 +365,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     if (isClosed) return
     ready = ready.filter((other) => other !== member)
     member.isLeaving = true
+    publish()
     fork(remove(member))
   }
 
@@ -338,6 +377,8 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     else {
       waiters.delete(waiter)
       waiter.member = member
+      // Its fiber may run at once.
+      publish()
       Deferred.doneUnsafe(waiter.served, Effect.succeed(member))
     }
     reconcile()
@@ -351,7 +392,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
 
   /** Call after any change: removes superfluous sandboxes and starts missing boots. */
   const reconcile = (): void => {
-    if (isClosed) return
+    if (isClosed) return publish()
     for (const member of ready) {
       if (isUnfit(member) || (ready.length > least && isOutdated(member))) removeInBackground(member)
     }
@@ -359,6 +400,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     const outdated = ready.length === options.max ? ready.find(isOutdated) : undefined
     if (outdated !== undefined) removeInBackground(outdated)
     if (missing() > 0) isDue.openUnsafe()
+    publish()
   }
 
   // ---------------------------------------------------------------------------
@@ -414,6 +456,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
       waiters.clear()
     }
     reconcile()
+    yield* Metric.update(Metrics.poolBootFailures, 1)
     yield* Effect.logWarning("A sandbox for a pool did not boot", cause)
   })
 
@@ -426,6 +469,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
           booting++
           fork(boot)
         }
+        publish()
       })
     ),
     Effect.forever,
@@ -499,7 +543,8 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     return yield* Effect.onError(restore(Deferred.await(waiter.served)), () =>
       Effect.sync(() => {
         waiters.delete(waiter)
-        if (waiter.member !== undefined) makeAvailable(waiter.member)
+        if (waiter.member === undefined) publish()
+        else makeAvailable(waiter.member)
       })
     )
   })
@@ -522,7 +567,8 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     const checked = settings === undefined ? undefined : yield* checkSettings(settings)
     const { info, sandbox } = yield* Effect.uninterruptibleMask((restore) =>
       Effect.tap(take(restore), (member) => Effect.addFinalizer(() => destroy(member)))
-    )
+    ).pipe(Metrics.observing({ duration: Metrics.poolAcquire }))
+    yield* Effect.annotateCurrentSpan("lightbox.sandbox", info.name)
     handedOut++
     if (checked === undefined) return sandbox
     const guest = Execution.withDefaults(sandbox.guest, checked)
@@ -543,21 +589,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   return {
     acquire,
     use,
-    stats: Effect.sync(() => {
-      const leaving = [...members].filter(({ isLeaving }) => isLeaving).length
-      return {
-        min: least,
-        max: options.max,
-        ready: ready.length,
-        booting,
-        used: members.size - ready.length - leaving,
-        leaving,
-        waiting: waiters.size,
-        booted,
-        failed,
-        handedOut
-      }
-    }),
+    stats: Effect.sync(() => ({ min: least, max: options.max, ...counts(), booted, failed, handedOut })),
     runMany: (jobs, runOptions) =>
       Stream.unwrap(
         Effect.map(decodeRunMany({ jobs }, runOptions), ({ concurrency, ordered, settings }) =>
