@@ -11,34 +11,10 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { HostUnavailable, LightboxError, Unsupported } from "../../LightboxError.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { pathProblem } from "../config/schemas.ts"
 import { invalid } from "../config/validation.ts"
 import * as Directory from "./directory.ts"
 import * as Migrations from "./migrations.ts"
-
-const isPostgres = (url: string): boolean => /^postgres(ql)?:\/\//.test(url)
-
-/** The path of an SQLite file, from `sqlite:/path` or the path itself. */
-const pathOf = (url: string): string => url.replace(/^sqlite:(\/\/(?=\/))?/, "")
-
-/** A URL without its password. */
-const shown = (url: string): string => {
-  if (!isPostgres(url)) return pathOf(url)
-  const parsed = URL.parse(url)
-  if (parsed === null) return "the directory"
-  parsed.password = ""
-  parsed.search = ""
-  return parsed.href
-}
-
-/** Says what is wrong with a URL, without showing a password in it. */
-export const problemOf = (url: string): string | undefined => {
-  if (isPostgres(url))
-    return URL.canParse(url) ? undefined : "expected a URL such as postgres://user@db.example.com/fleet"
-  const path = pathOf(url)
-  if (/^[a-z][a-z0-9+.-]+:\/\//.test(path)) return "expected a postgres URL, or the path of an SQLite file"
-  return path === "" ? "expected the path of an SQLite file, or a postgres URL" : pathProblem(path)
-}
+import { isPostgres, pathOf, problemOf, shown } from "./url.ts"
 
 const missing = (method: string): LightboxError =>
   new LightboxError({

@@ -63,7 +63,7 @@ const make = Effect.fnUntraced(function* (path: string) {
     return statement
   }
   const inputs = (params: ReadonlyArray<unknown> = []): Array<SQLInputValue> =>
-    params.map((value) => (isInput(value) ? value : value === undefined ? null : String(value)))
+    params.map((value) => (isInput(value) ? value : null))
   const run = (sql: string, params?: ReadonlyArray<unknown>) => attempt(() => prepare(sql).all(...inputs(params)))
   const values = (sql: string, params?: ReadonlyArray<unknown>) =>
     Effect.map(run(sql, params), (rows) => rows.map((row) => Object.values(row)))

@@ -38,6 +38,8 @@ interface Context {
   readonly rooms: Rooms
   readonly lease: Protocol.Opened["lease"]
   readonly allowed: Paths.Allowed
+  /** Hears whether sandboxes boot. */
+  readonly onBoot: (exit: Exit.Exit<unknown, LightboxError>) => Effect.Effect<void>
   readonly tokenOf: (headers: Headers.Headers) => Effect.Effect<Token, LightboxError>
 }
 
@@ -125,9 +127,14 @@ export const make = (context: Context) => {
   // Sandboxes
   // =============================================================================
 
-  const enter = Effect.fnUntraced(function* (session: Sessions.Session, method: string, memory: number | undefined) {
+  const enter = Effect.fnUntraced(function* (
+    session: Sessions.Session,
+    method: string,
+    memory: number | undefined,
+    wait: boolean
+  ) {
     const room = yield* Scope.fork(session.scope)
-    yield* Effect.onError(Scope.provide(admission.admit(method, memory), room), (cause) =>
+    yield* Effect.onError(Scope.provide(admission.admit(method, memory, { wait }), room), (cause) =>
       Scope.close(room, Exit.failCause(cause))
     )
     return room
@@ -139,11 +146,13 @@ export const make = (context: Context) => {
     method: string,
     memory: number | undefined,
     detached: boolean | undefined,
-    boot: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
+    boot: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>,
+    wait = true
   ) {
-    const room = yield* enter(session, method, memory)
+    const room = yield* enter(session, method, memory, wait)
     return yield* Effect.uninterruptibleMask((restore) =>
       restore(admission.boot(boot)).pipe(
+        Effect.onExit((exit) => context.onBoot(exit)),
         Effect.onError((cause) => Scope.close(room, Exit.failCause(cause))),
         Effect.tap((info) => {
           if (detached === true) return Scope.close(room, Exit.void)
@@ -191,7 +200,7 @@ export const make = (context: Context) => {
     const { peers = [] } = wanted
     const proxy = peers.length === 0 ? undefined : yield* Scope.provide(proxyFor(peers), kept)
     const request: Microsandbox.CreateSandbox = {
-      ...Struct.omit(wanted, ["peers", "config"]),
+      ...Struct.omit(wanted, ["peers", "config", "refuseIfFull"]),
       config,
       proxy,
       // Whoever it says that it is.
@@ -221,7 +230,8 @@ export const make = (context: Context) => {
                   onPullProgress: (progress) => {
                     for (const listener of heard) listener(progress)
                   }
-                })
+                }),
+                wanted.refuseIfFull !== true
               )
             ),
             Effect.onError((cause) => Scope.close(kept, Exit.failCause(cause))),

@@ -62,7 +62,7 @@ export const givesANameOnce = Effect.fnUntraced(function* (url: string) {
   const claimed = yield* Effect.all([directory.claim(claim("one", "a", "r1")), other.claim(claim("one", "b", "r2"))], {
     concurrency: "unbounded"
   })
-  assert.deepStrictEqual([...claimed].toSorted(), [false, true])
+  assert.strictEqual(claimed.filter(Boolean).length, 1)
   const row = yield* directory.find("one")
   const [mine, theirs] = row?.request === "r1" ? ["r1", "r2"] : ["r2", "r1"]
   // Only the creation that has the name changes it.
@@ -103,7 +103,7 @@ export const locksOnce = Effect.fnUntraced(function* (url: string, pass: Pass) {
   const taken = yield* Effect.all([directory.lock("names", "x"), other.lock("names", "y")], {
     concurrency: "unbounded"
   })
-  assert.deepStrictEqual([...taken].toSorted(), [false, true])
+  assert.strictEqual(taken.filter(Boolean).length, 1)
   const [holder, waiting] = taken[0] ? ["x", "y"] : ["y", "x"]
   assert.isTrue(yield* directory.keepLock("names", holder))
   assert.isFalse(yield* directory.keepLock("names", waiting))
