@@ -267,6 +267,18 @@ export const of = (sql: Sql, url: string) => {
         (found) => found.length > 0
       ),
 
+    /** Forgets a host that will not be back, and everything that only it had. */
+    remove: (id: string) =>
+      Effect.forEach(
+        [
+          sql`DELETE FROM lightbox_sandboxes WHERE host = ${id}`,
+          sql`DELETE FROM lightbox_holdings WHERE host = ${id}`,
+          sql`DELETE FROM lightbox_hosts WHERE id = ${id}`
+        ],
+        (statement) => change("Directory.remove", () => statement),
+        { discard: true }
+      ),
+
     // =========================================================================
     // Sandboxes
     // =========================================================================
