@@ -218,6 +218,29 @@ describe("sandboxes of a fleet", () => {
 })
 
 describe("a host of a fleet", () => {
+  it.effect("tells the directory what became of creations whose programs are gone", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const a = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const directory = yield* Cases.open(url)
+      const [host] = yield* directory.hosts
+      const incarnation = host?.incarnation ?? ""
+      // One never reached the host, and of the other the program did not learn that it exists.
+      yield* directory.claim({ ...Cases.claim("never", a.id, "r1"), incarnation })
+      yield* driverOf(services).createSandbox({ ...request("made"), detached: true })
+      const row = yield* directory.find("made")
+      yield* directory.forget("made", row?.request ?? "")
+      yield* directory.claim({ ...Cases.claim("made", a.id, "r2"), incarnation })
+      yield* pass(40)
+      assert.deepInclude(yield* directory.find("made"), { state: "running", id: row?.id })
+      assert.deepInclude(yield* directory.find("never"), { state: "creating" })
+      yield* failsWith("AlreadyExists", driverOf(services).createSandbox(request("never")))
+      yield* pass(120)
+      assert.isUndefined(yield* directory.find("never"))
+    })
+  )
+
   it.effect("that is gone has lost its sandboxes, with a reason, and nothing is removed for it", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory
@@ -391,6 +414,35 @@ describe("snapshots and volumes of a fleet", () => {
       assert.isAbove((yield* a.control.inventory).snapshots.length, 0)
       // What the other host has is still known.
       assert.lengthOf(yield* directory.held("nobody"), 1)
+    })
+  )
+
+  it.effect("keep what was named on a host before it was part of the fleet", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const definition = (name: string) => Snapshot.make(name, image).pipe(Snapshot.shell(`echo ${name}`))
+      const home = yield* Support.folder("h")
+      yield* Effect.provide(
+        Effect.andThen(Snapshot.build(definition("local")), Snapshot.build(definition("same"))),
+        MicrosandboxMemory.layer({ home })
+      )
+      yield* Support.host(url, { twin: { home } })
+      const { services } = yield* Support.program(url)
+      const names = Effect.map(Effect.provideContext(Snapshot.list(), services), (all) => all.map(({ name }) => name))
+      assert.deepStrictEqual(yield* names, ["local", "same"])
+      yield* Effect.provideContext(Snapshot.build(definition("new")), services)
+      yield* Effect.provideContext(Snapshot.remove("same"), services)
+      yield* Effect.provideContext(Snapshot.prune(), services)
+      yield* pass(40)
+      assert.deepStrictEqual(yield* names, ["local", "new"])
+      assert.strictEqual((yield* Effect.provideContext(Snapshot.get("local"), services)).generation, 1)
+      // One of which the directory does not know yet.
+      const [{ name: artifact } = { name: "" }] = yield* driverOf(services).listSnapshots()
+      const directory = yield* Cases.open(url)
+      const [link] = (yield* directory.links).filter(({ snapshot }) => snapshot === artifact)
+      yield* directory.removeLink(link?.name ?? "")
+      const kept = yield* failsWith("InUse", driverOf(services).removeSnapshot(artifact))
+      assert.deepStrictEqual(kept.usedBy, [link?.name])
     })
   )
 

@@ -14,7 +14,8 @@ const purpose = "a database for tests"
 const nobody = 65_534
 
 /** Of a C library and a compiler, those of this machine are used. */
-const isNeeded = (name: string): boolean => /^lib/.test(name) && !/^lib(c6|c-bin|gcc|stdc\+\+|llvm|crypt1)/.test(name)
+const isNeeded = (name: string): boolean =>
+  name.startsWith("lib") && !/^lib(c6|c-bin|gcc|stdc\+\+|llvm|crypt1)/.test(name)
 
 /** The packages, as archives. They are kept between runs. */
 const archives = Effect.gen(function* () {
@@ -96,7 +97,9 @@ export const make = Effect.gen(function* () {
       stdout: "ignore",
       stderr: "ignore",
       // Sessions end at once, without what they have not committed.
-      killSignal: "SIGQUIT"
+      killSignal: "SIGQUIT",
+      // One that has just been started again may wait for itself.
+      forceKillAfter: "2 seconds"
     })
     yield* Effect.repeat(isAnswered(port), { until: (is) => is })
   })

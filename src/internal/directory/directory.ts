@@ -437,6 +437,22 @@ export const of = (sql: Sql, url: string) => {
         () => sql`INSERT INTO lightbox_links (name, snapshot) VALUES (${name}, ${snapshot})
           ON CONFLICT (name) DO UPDATE SET snapshot = excluded.snapshot`
       ),
+    /** Adds a name and its record, unless the fleet has the name already. */
+    addName: (name: string, snapshot: string, record: string | undefined) =>
+      Effect.andThen(
+        record === undefined
+          ? Effect.void
+          : change(
+              "Directory.addName",
+              (now) => sql`INSERT INTO lightbox_records (path, content, modified_at)
+                VALUES (${`names/${name}.json`}, ${record}, ${now}) ON CONFLICT (path) DO NOTHING`
+            ),
+        change(
+          "Directory.addName",
+          () => sql`INSERT INTO lightbox_links (name, snapshot) VALUES (${name}, ${snapshot})
+            ON CONFLICT (name) DO NOTHING`
+        )
+      ),
     removeLink: (name: string) =>
       Effect.map(
         changing(

@@ -40,6 +40,8 @@ interface Context {
   readonly allowed: Paths.Allowed
   /** Hears whether sandboxes boot. */
   readonly onBoot: (exit: Exit.Exit<unknown, LightboxError>) => Effect.Effect<void>
+  /** Runs the creation of a sandbox with a name. */
+  readonly whileCreating: <A>(name: string, effect: Effect.Effect<A, LightboxError>) => Effect.Effect<A, LightboxError>
   readonly tokenOf: (headers: Headers.Headers) => Effect.Effect<Token, LightboxError>
 }
 
@@ -239,7 +241,7 @@ export const make = (context: Context) => {
           )
         })
         const id = request.headers[Protocol.headers.request]
-        const fiber = yield* sessions.once(session, id, creations, created)
+        const fiber = yield* sessions.once(session, id, creations, context.whileCreating(wanted.name, created))
         const shared = listeners.get(fiber) ?? heard
         listeners.set(fiber, shared)
         const listener = (progress: Microsandbox.PullProgress) => {

@@ -16,6 +16,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
 import * as Directory from "../directory/directory.ts"
 import * as Directories from "../directory/open.ts"
+import * as HomeFiles from "../ownership/files.ts"
 import { replaceFile, unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 
@@ -28,11 +29,23 @@ export interface Options {
   readonly bootFailures: { readonly count: number; readonly within: Duration.Duration }
 }
 
+export interface Member {
+  /** The id of the host. */
+  readonly id: string
+  readonly join: (address: string) => Effect.Effect<void, LightboxError, Scope.Scope>
+  readonly onBoot: (exit: Exit.Exit<unknown, LightboxError>) => Effect.Effect<void>
+  /** Runs a creation, of which the directory learns from its program. */
+  readonly whileCreating: <A>(name: string, effect: Effect.Effect<A, LightboxError>) => Effect.Effect<A, LightboxError>
+}
+
 /** How often a host looks at everything that it has. */
 const inventoryMillis = 15_000
 
 /** A host that could not see the directory may not judge others before they had time to be seen. */
 const settledMillis = 2 * Directory.aliveMillis
+
+/** A creation that the directory knows reaches its host within this time, or its program is gone. */
+const requestMillis = 120_000
 
 /** A lost sandbox is remembered for so long by a host that knows that it does not have it. */
 const lostMillis = 24 * 3_600_000
@@ -76,7 +89,9 @@ const reconcile = Effect.fnUntraced(function* (
   directory: Directory.Directory,
   host: { readonly id: string; readonly incarnation: string },
   startedAt: number,
-  present: ReadonlyArray<Directory.Present>
+  present: ReadonlyArray<Directory.Present>,
+  /** The names that are being created at this moment. */
+  creating: ReadonlySet<string>
 ): Effect.fn.Return<void, LightboxError> {
   const byName = new Map(present.map((sandbox) => [sandbox.name, sandbox]))
   const rows = yield* directory.sandboxesOf(host.id)
@@ -89,12 +104,13 @@ const reconcile = Effect.fnUntraced(function* (
     if (found !== undefined && isSame) {
       const state = found.isRunning ? "running" : "stopped"
       // Whoever creates it tells that it exists.
-      if (row.state === "creating" && row.incarnation === host.incarnation) continue
+      if (creating.has(row.name)) continue
       if (row.state !== state || row.incarnation !== host.incarnation) {
         yield* directory.observe(row, host.incarnation, found)
       }
     } else if (row.state === "creating") {
-      if (row.incarnation !== host.incarnation) yield* directory.forget(row.name, row.request)
+      const isGivenUp = row.age > requestMillis && !creating.has(row.name)
+      if (row.incarnation !== host.incarnation || isGivenUp) yield* directory.forget(row.name, row.request)
     } else if (row.state === "lost") {
       if (row.age > lostMillis) yield* directory.forget(row.name, row.request)
     } else if (row.incarnation === host.incarnation) {
@@ -145,6 +161,40 @@ const takeStock = Effect.fnUntraced(function* (
   }
 })
 
+/**
+ * Tells the directory the names of snapshots that were made on this host without the fleet, so that it does not prune what
+ * they need. Whoever removes a name holds the lock.
+ */
+const shareNames = Effect.fnUntraced(function* (
+  driver: Driver,
+  directory: Directory.Directory
+): Effect.fn.Return<void, LightboxError> {
+  if (!driver.capabilities.snapshots) return
+  const unknown = Effect.gen(function* () {
+    const known = new Set((yield* directory.links).map(({ name }) => name))
+    return Object.entries(yield* driver.listSnapshotLinks()).filter(([name]) => !known.has(name))
+  })
+  if ((yield* unknown).length === 0) return
+  const holder = Crypto.randomBytes(12).toString("base64url")
+  yield* Effect.acquireUseRelease(
+    directory.lock("names", holder),
+    (isHeld) =>
+      isHeld
+        ? Effect.flatMap(unknown, (all) =>
+            Effect.forEach(
+              all,
+              ([name, snapshot]) =>
+                Effect.flatMap(HomeFiles.read(driver, `names/${name}.json`), (record) =>
+                  directory.addName(name, snapshot, record)
+                ),
+              { discard: true }
+            )
+          )
+        : Effect.void,
+    (isHeld) => (isHeld ? Effect.ignore(directory.unlock("names", holder)) : Effect.void)
+  )
+})
+
 /** Prepares a host for a directory. It joins when it listens. */
 export const make = Effect.fnUntraced(function* (
   method: string,
@@ -155,15 +205,7 @@ export const make = Effect.fnUntraced(function* (
     readonly admission: Admission["Service"]
     readonly lease: Duration.Duration
   }
-): Effect.fn.Return<
-  {
-    readonly id: string
-    readonly join: (address: string) => Effect.Effect<void, LightboxError, Scope.Scope>
-    readonly onBoot: (exit: Exit.Exit<unknown, LightboxError>) => Effect.Effect<void>
-  },
-  LightboxError,
-  Scope.Scope
-> {
+): Effect.fn.Return<Member, LightboxError, Scope.Scope> {
   const { admission, driver } = context
   const { bootFailures } = options
   const directory = yield* Directories.open(method, "directory.url", options.directory)
@@ -171,6 +213,19 @@ export const make = Effect.fnUntraced(function* (
   const incarnation = Crypto.randomBytes(9).toString("base64url")
   const host = { id, incarnation }
   const state = { isAway: false, since: 0, last: Number.NEGATIVE_INFINITY, failures: new Array<number>() }
+
+  const creating = new Map<string, number>()
+  const whileCreating: Member["whileCreating"] = (name, effect) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => creating.set(name, (creating.get(name) ?? 0) + 1)),
+      () => effect,
+      () =>
+        Effect.sync(() => {
+          const left = (creating.get(name) ?? 1) - 1
+          if (left === 0) creating.delete(name)
+          else creating.set(name, left)
+        })
+    )
 
   const usage = Effect.gen(function* () {
     const present = yield* presentOf(driver)
@@ -182,8 +237,9 @@ export const make = Effect.fnUntraced(function* (
 
   const inventory = Effect.gen(function* () {
     const startedAt = yield* directory.time
-    yield* reconcile(directory, host, startedAt, yield* presentOf(driver))
+    yield* reconcile(directory, host, startedAt, yield* presentOf(driver), new Set(creating.keys()))
     yield* takeStock(driver, directory, id, startedAt)
+    yield* shareNames(driver, directory)
   })
 
   const beat = Effect.gen(function* () {
@@ -281,5 +337,5 @@ export const make = Effect.fnUntraced(function* (
       yield* Effect.ignore(directory.cordon(id, reason))
     })
 
-  return { id, join, onBoot }
+  return { id, join, onBoot, whileCreating }
 })

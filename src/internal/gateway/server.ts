@@ -156,6 +156,7 @@ export const serve = Effect.fnUntraced(function* (
     lease,
     allowed: { folders },
     onBoot: member?.onBoot ?? (() => Effect.void),
+    whileCreating: member?.whileCreating ?? ((_, effect) => effect),
     tokenOf: (headers: Headers.Headers) => tokenOf({ authorization: headers["authorization"] })
   })
   const rpc = yield* RpcServer.toHttpEffect(Protocol.operations, {

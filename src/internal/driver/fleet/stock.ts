@@ -4,6 +4,7 @@ import * as Path from "node:path"
 import {
   AlreadyExists,
   HostUnavailable,
+  InUse,
   LightboxError,
   NoCapacity,
   NotFound,
@@ -308,9 +309,22 @@ export const snapshots = (context: Context): SnapshotPart => {
     removeSnapshot: Effect.fn("Microsandbox.removeSnapshot")(function* (name) {
       const method = "Microsandbox.removeSnapshot"
       yield* locks.check(method)
-      if ((yield* directory.link(name)) !== undefined) return yield* missing(method, name)
+      const fleet = new Map((yield* directory.links).map((link) => [link.name, link.snapshot]))
+      if (fleet.has(name)) return yield* missing(method, name)
       yield* onAll(context, method, missing(method, name), (driver, id) =>
-        Effect.andThen(driver.removeSnapshot(name), directory.drop(id, "snapshot", name, undefined))
+        Effect.gen(function* () {
+          const links = Object.entries(yield* driver.listSnapshotLinks())
+          for (const [link] of links.filter(([, snapshot]) => snapshot === name)) {
+            // A name that was made on the host without the fleet, which has another snapshot of this name.
+            if (!fleet.has(link) || fleet.get(link) === name) {
+              return yield* failure(method, new InUse({ resource: "snapshot", name, usedBy: [link] }))
+            }
+            // The fleet has moved this one to another snapshot since.
+            yield* driver.unlinkSnapshot(link)
+          }
+          yield* driver.removeSnapshot(name)
+          return yield* directory.drop(id, "snapshot", name, undefined)
+        })
       )
     }),
     verifySnapshot: Effect.fn("Microsandbox.verifySnapshot")((name) =>
@@ -380,13 +394,15 @@ export const snapshots = (context: Context): SnapshotPart => {
     unlinkSnapshot: Effect.fn("Microsandbox.unlinkSnapshot")(function* (link) {
       const method = "Microsandbox.unlinkSnapshot"
       yield* locks.check(method)
-      if (!(yield* directory.removeLink(link))) return yield* missing(method, link)
+      if ((yield* directory.link(link)) === undefined) return yield* missing(method, link)
+      // The directory last: hosts tell it the names that only they have.
       yield* hosts.everywhere(method, ({ driver }) =>
         driver.unlinkSnapshot(link).pipe(
           Effect.andThen(driver.remoteHome?.remove(`names/${link}.json`) ?? Effect.void),
           Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
         )
       )
+      yield* directory.removeLink(link)
     })
   }
 }
