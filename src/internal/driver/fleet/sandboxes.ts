@@ -41,6 +41,9 @@ const notFound = (method: string, name: string) => failure(method, new NotFound(
 const isRefusal = ({ reason }: LightboxError): boolean =>
   reason._tag === "NoCapacity" ||
   reason._tag === "NoSpace" ||
+  // It cannot boot anything, and cordons itself soon.
+  reason._tag === "NoVirtualization" ||
+  reason._tag === "RuntimeMissing" ||
   (reason._tag === "HostUnavailable" && reason.kind !== "Lost" && reason.kind !== "Refused") ||
   // The directory knew more than the host has by now.
   (reason._tag === "NotFound" && reason.resource === "snapshot")

@@ -6,12 +6,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { LightboxError, TimedOut } from "../../LightboxError.ts"
-import { invalid } from "../config/validation.ts"
-import type { Directory, Host } from "../directory/directory.ts"
-import { bytes, directoryVariable, Json, print, printList, Quiet } from "./environment.ts"
-import * as Flags from "./flags.ts"
-import * as Shapes from "./json.ts"
+import { LightboxError, TimedOut } from "../../../LightboxError.ts"
+import { invalid } from "../../config/validation.ts"
+import type { Directory, Host } from "../../directory/directory.ts"
+import { bytes, directoryVariable, Json, print, printList, Quiet } from "../environment.ts"
+import * as Flags from "../flags.ts"
+import * as Shapes from "../json.ts"
 
 const method = "fleet"
 
@@ -26,7 +26,7 @@ const open = Effect.fnUntraced(function* (
   if (url === undefined) {
     return yield* invalid(method, "--directory", `expected the directory of a fleet, here or in $${directoryVariable}`)
   }
-  const Directories = yield* Effect.promise(() => import("../directory/open.ts"))
+  const Directories = yield* Effect.promise(() => import("../../directory/open.ts"))
   return yield* Directories.open(method, given === undefined ? directoryVariable : "--directory", Redacted.make(url))
 })
 
@@ -44,7 +44,7 @@ const hosts = Command.make(
   "hosts",
   { directory, ...Flags.listing },
   Effect.fnUntraced(function* ({ directory: url, ...listing }) {
-    const { isAlive } = yield* Effect.promise(() => import("../directory/directory.ts"))
+    const { isAlive } = yield* Effect.promise(() => import("../../directory/directory.ts"))
     const all = yield* (yield* open(url)).hosts
     yield* printList(
       Shapes.FleetHosts,
@@ -154,7 +154,7 @@ const rm = Command.make(
   "rm",
   { id, directory },
   Effect.fnUntraced(function* ({ directory: url, id }) {
-    const { isAlive } = yield* Effect.promise(() => import("../directory/directory.ts"))
+    const { isAlive } = yield* Effect.promise(() => import("../../directory/directory.ts"))
     const directory = yield* open(url)
     const host = yield* found(directory, id)
     if (isAlive(host)) {
