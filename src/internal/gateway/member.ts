@@ -41,6 +41,9 @@ export interface Member {
 /** How often a host looks at everything that it has. */
 const inventoryMillis = 15_000
 
+/** How often a host extends the leases of its sandboxes in the directory. */
+const renewMillis = Directory.graceMillis / 3
+
 /** A host that could not see the directory may not judge others before they had time to be seen. */
 const settledMillis = 2 * Directory.aliveMillis
 
@@ -212,7 +215,13 @@ export const make = Effect.fnUntraced(function* (
   const id = yield* readId(method, driver.home, context.ownership.stage)
   const incarnation = Crypto.randomBytes(9).toString("base64url")
   const host = { id, incarnation }
-  const state = { isAway: false, since: 0, last: Number.NEGATIVE_INFINITY, failures: new Array<number>() }
+  const state = {
+    isAway: false,
+    since: 0,
+    last: Number.NEGATIVE_INFINITY,
+    renewed: Number.NEGATIVE_INFINITY,
+    failures: new Array<number>()
+  }
 
   const creating = new Map<string, number>()
   const whileCreating: Member["whileCreating"] = (name, effect) =>
@@ -247,7 +256,11 @@ export const make = Effect.fnUntraced(function* (
     const now = yield* directory.time
     if (now - state.last > Directory.aliveMillis) state.since = now
     state.last = now
-    yield* directory.renew(host, Directory.graceMillis)
+    // Less often than a beat, which writes one row.
+    if (now - state.renewed >= renewMillis) {
+      yield* directory.renew(host, Directory.graceMillis)
+      state.renewed = now
+    }
     // What this host has not seen itself for a while is no reason to give up others.
     if (isKnown && now - state.since >= settledMillis) {
       const lost = yield* directory.loseOfGone
