@@ -29,6 +29,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "MicrosandboxLocal",
       "MicrosandboxCloud",
       "MicrosandboxRemote",
+      "MicrosandboxFleet",
       "Gateway",
       "MicrosandboxMemory",
       "Driver",

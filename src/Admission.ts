@@ -64,8 +64,15 @@ export interface Room {
 export class Admission extends Context.Service<
   Admission,
   {
-    /** Waits until a sandbox with this memory (bytes, or the default) fits, and reserves it until the scope closes. */
-    readonly admit: (method: string, memory: number | undefined) => Effect.Effect<Room, LightboxError, Scope.Scope>
+    /**
+     * Waits until a sandbox with this memory (bytes, or the default) fits, and reserves it until the scope closes. With
+     * `wait: false`, fails with `NoCapacity` instead of waiting.
+     */
+    readonly admit: (
+      method: string,
+      memory: number | undefined,
+      options?: { readonly wait?: boolean | undefined }
+    ) => Effect.Effect<Room, LightboxError, Scope.Scope>
     /**
      * Waits until sandboxes fit all at once, and reserves a room for each until the scope closes. Fails immediately with
      * `NoCapacity` if they, and sandboxes that stay meanwhile (`besides`, in bytes), exceed the whole budget.
@@ -75,6 +82,8 @@ export class Admission extends Context.Service<
       memories: ReadonlyArray<number | undefined>,
       besides?: ReadonlyArray<number>
     ) => Effect.Effect<ReadonlyArray<Room>, LightboxError, Scope.Scope>
+    /** The memory that all sandboxes together may have, in bytes. Default: unknown. */
+    readonly limit?: Effect.Effect<number> | undefined
     /** Runs an effect that boots a sandbox, waiting while too many others are booting. */
     readonly boot: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   }

@@ -14,8 +14,20 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { Services } from "./Driver.ts"
-import { Address, Bytes, defaultBind, DurationInput, HostPath, HostPort, Name } from "./internal/config/schemas.ts"
+import {
+  Address,
+  Bytes,
+  defaultBind,
+  DurationInput,
+  HostPath,
+  HostPort,
+  HostUrl,
+  intBetween,
+  Labels,
+  Name
+} from "./internal/config/schemas.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
+import { DirectoryUrl, redacted } from "./internal/directory/url.ts"
 import * as internal from "./internal/gateway/server.ts"
 import * as Tokens from "./internal/gateway/tokens.ts"
 import type { LightboxError } from "./LightboxError.ts"
@@ -65,6 +77,33 @@ export interface Options {
   readonly lease?: Duration.Input | undefined
   /** Limit of the archives that clients send. Default: `"64G"`. */
   readonly maxUpload?: Size | undefined
+  /** Make this machine a host of a fleet, which programs use with `MicrosandboxFleet`. Default: none. */
+  readonly directory?: Membership | undefined
+}
+
+/**
+ * How a host takes part in a fleet.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Membership {
+  /**
+   * The directory: the path of an SQLite file for hosts on one machine, or a URL such as
+   * `postgres://lightbox@db.example.com/fleet`, which needs the package `@effect/sql-pg`.
+   */
+  readonly url: string | Redacted.Redacted<string>
+  /** The URL at which programs reach this host. Default: the one that it listens at. */
+  readonly address?: string | undefined
+  /** What programs can ask for, such as `{ zone: "eu" }`. Default: none. */
+  readonly labels?: { readonly [name: string]: string } | undefined
+  /**
+   * The host takes no more sandboxes of the fleet once `count` boots failed in a row `within` this time. Default: 5 within
+   * 10 minutes.
+   */
+  readonly bootFailures?:
+    | { readonly count?: number | undefined; readonly within?: Duration.Input | undefined }
+    | undefined
 }
 
 /**
@@ -77,6 +116,8 @@ export interface Listening {
   readonly port: number
   /** What clients pass as `url`. */
   readonly url: string
+  /** The id of this host in the directory of its fleet. It stays the same as long as the home exists. */
+  readonly host: string | undefined
 }
 
 const File = HostPath
@@ -102,7 +143,17 @@ const decodeOptions = decoder(
         )
       )
     ),
-    maxUpload: Schema.optional(Bytes)
+    maxUpload: Schema.optional(Bytes),
+    directory: Schema.optional(
+      Schema.Struct({
+        url: DirectoryUrl,
+        address: Schema.optional(HostUrl),
+        labels: Schema.optional(Labels),
+        bootFailures: Schema.optional(
+          Schema.Struct({ count: Schema.optional(intBetween(1, 1_000_000)), within: Schema.optional(DurationInput) })
+        )
+      })
+    )
   }),
   "Gateway.serve"
 )
@@ -156,6 +207,10 @@ export const serve = Effect.fn("Gateway.serve")(function* (
   if (tls === undefined && !insecure && !internal.isLoopback(bind)) {
     return yield* invalid(method, "bind", `${bind} can be reached by others: pass tls, or insecure`)
   }
+  const { directory } = given
+  if (directory !== undefined && directory.address === undefined && ["0.0.0.0", "::"].includes(bind)) {
+    return yield* invalid(method, "directory.address", `expected the URL of this host, because ${bind} is everywhere`)
+  }
   const tokens = given.tokens.map(({ name, scopes, token }) =>
     Tokens.make({ name: name ?? "default", token, scopes: scopes ?? ["write"] })
   )
@@ -167,7 +222,19 @@ export const serve = Effect.fn("Gateway.serve")(function* (
     tokens,
     folders: given.allowMounts ?? [],
     lease: given.lease ?? Duration.seconds(30),
-    maxFile: given.maxUpload ?? 64 * gibibyte
+    maxFile: given.maxUpload ?? 64 * gibibyte,
+    member:
+      directory === undefined
+        ? undefined
+        : {
+            directory: redacted(directory.url),
+            address: directory.address?.replace(/\/+$/, ""),
+            labels: directory.labels ?? {},
+            bootFailures: {
+              count: directory.bootFailures?.count ?? 5,
+              within: directory.bootFailures?.within ?? Duration.minutes(10)
+            }
+          }
   })
 })
 

@@ -631,7 +631,7 @@ export class NoSpace extends Failure.extend<NoSpace>("effect-lightbox/LightboxEr
 }
 
 /**
- * The remote host did not answer, or refused this program. `kind` says which.
+ * The remote host, or the directory of a fleet, did not answer, or refused this program. `kind` says which.
  *
  * `Unreachable`: no request arrived. `Lost`: a request may have arrived, and its answer did not. `Ended`: the host was
  * restarted or did not hear from this program for too long; it has removed what this program's scopes owned.

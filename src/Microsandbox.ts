@@ -166,6 +166,11 @@ export interface CreateSandbox {
   readonly onConflict?: "fail" | "replace" | undefined
   /** Keep the sandbox running after this process ends. Default: `false`. */
   readonly detached?: boolean | undefined
+  /**
+   * Fail with `NoCapacity` at once if the host has no room, for a driver whose host is another machine. Default: `false`,
+   * wait for its budget.
+   */
+  readonly refuseIfFull?: boolean | undefined
   /** Receives progress while the image is pulled. */
   readonly onPullProgress?: ((progress: PullProgress) => void) | undefined
   /**
@@ -631,7 +636,7 @@ export interface Capabilities {
 export class Microsandbox extends Context.Service<
   Microsandbox,
   {
-    readonly backend: "local" | "cloud" | "memory" | "remote"
+    readonly backend: "local" | "cloud" | "memory" | "remote" | "fleet"
     readonly capabilities: Capabilities
     /** The folder on this machine that holds all state or, if that is elsewhere, files of this machine's programs. */
     readonly home: string

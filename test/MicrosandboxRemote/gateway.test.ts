@@ -13,7 +13,6 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
-import * as Net from "node:net"
 import * as Path from "node:path"
 import * as Gateway from "../../src/Gateway.ts"
 import * as Clients from "../../src/internal/driver/remote/client.ts"
@@ -364,7 +363,7 @@ describe("a program", () => {
   it.effect("whose answer is lost asks again, and boots once", () =>
     Effect.gen(function* () {
       const { control, url } = yield* Support.host()
-      const line = yield* unreliable(url)
+      const line = yield* Support.unreliable(url)
       const { services } = yield* program(line.url)
       const driver = Context.get(services, Microsandbox.Microsandbox)
       yield* control.inject(MicrosandboxMemory.delayAt("createSandbox", "1 minute"))
@@ -389,7 +388,7 @@ describe("a program", () => {
   it.effect("fails within its limit when nobody answers, and says whether something may have happened", () =>
     Effect.gen(function* () {
       const { control, url } = yield* Support.host({ faults: [MicrosandboxMemory.hangAt("createVolume")] })
-      const line = yield* unreliable(url)
+      const line = yield* Support.unreliable(url)
       const { services } = yield* program(line.url)
       const driver = Context.get(services, Microsandbox.Microsandbox)
       const creating = yield* Effect.forkScoped(driver.createVolume({ name: "maybe", kind: "directory" }))
@@ -494,40 +493,4 @@ describe("a program", () => {
       assert.strictEqual((yield* Effect.provideContext(Volume.usage("data"), two)).quota, undefined)
     })
   )
-})
-
-/** A line to a host that can be cut, and closed for good. */
-const unreliable = Effect.fnUntraced(function* (url: string) {
-  const target = Number(new URL(url).port)
-  const sockets = new Set<Net.Socket>()
-  const server = Net.createServer((socket) => {
-    const far = Net.connect(target, "127.0.0.1")
-    for (const end of [socket, far]) {
-      sockets.add(end)
-      end.on("error", () => end.destroy())
-      end.on("close", () => {
-        sockets.delete(end)
-        socket.destroy()
-        far.destroy()
-      })
-    }
-    socket.pipe(far)
-    far.pipe(socket)
-  })
-  const cut = Effect.sync(() => {
-    for (const socket of sockets) socket.destroy()
-  })
-  const close = Effect.andThen(
-    Effect.sync(() => server.close()),
-    cut
-  )
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => {
-      server.listen(0, "127.0.0.1", () => resume(Effect.void))
-    }),
-    () => close
-  )
-  const address = server.address()
-  const port = typeof address === "object" && address !== null ? address.port : 0
-  return { url: `http://127.0.0.1:${port}`, cut, close }
 })

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Gateway from "../../src/Gateway.ts"
@@ -39,4 +40,40 @@ export const host = Effect.fnUntraced(function* (
 /** A program's layer, whose session ends with the scope. */
 export const client = Effect.fnUntraced(function* (url: string, given: Redacted.Redacted<string> = token) {
   return MicrosandboxRemote.layer({ url, token: given, home: yield* folder("c") })
+})
+
+/** A line to a host that can be cut, and closed for good. */
+export const unreliable = Effect.fnUntraced(function* (url: string) {
+  const target = Number(new URL(url).port)
+  const sockets = new Set<Net.Socket>()
+  const server = Net.createServer((socket) => {
+    const far = Net.connect(target, "127.0.0.1")
+    for (const end of [socket, far]) {
+      sockets.add(end)
+      end.on("error", () => end.destroy())
+      end.on("close", () => {
+        sockets.delete(end)
+        socket.destroy()
+        far.destroy()
+      })
+    }
+    socket.pipe(far)
+    far.pipe(socket)
+  })
+  const cut = Effect.sync(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  const close = Effect.andThen(
+    Effect.sync(() => server.close()),
+    cut
+  )
+  yield* Effect.acquireRelease(
+    Effect.callback<void>((resume) => {
+      server.listen(0, "127.0.0.1", () => resume(Effect.void))
+    }),
+    () => close
+  )
+  const address = server.address()
+  const port = typeof address === "object" && address !== null ? address.port : 0
+  return { url: `http://127.0.0.1:${port}`, cut, close }
 })

@@ -101,3 +101,43 @@ test(
     assert.match(yield* message(), /^Invalid LIGHTBOX_TOKEN: expected at least 16 characters/)
   }).pipe(Effect.scoped)
 )
+
+test(
+  "host is part of a fleet, which fleet lists, cordons and drains",
+  Effect.gen(function* () {
+    const { folder } = yield* Cli
+    yield* withVariable("LIGHTBOX_TOKEN", token)
+    const url = `sqlite:${folder}/fleet.db`
+    yield* withVariable("LIGHTBOX_DIRECTORY", url)
+    assert.match((yield* succeeding("fleet", "hosts")).stdout, /^The fleet has no hosts/)
+    yield* Effect.forkScoped(ending(0)("host", "--port", "0", "--label", "zone=a"))
+    const listed = Effect.map(
+      succeeding("fleet", "hosts", "--format", "{{.id}} {{.status}} {{.sandboxes}} {{.reason}}"),
+      ({ stdout }) => stdout.trim().split(" ")
+    )
+    const [id = ""] = yield* Effect.repeat(listed, { until: ([, status]) => status === "ready" })
+    const far = ["--host", url, "--home", folder]
+    yield* succeeding(...far, "run", "-d", "--name", "far", "--image", "busybox")
+    assert.match((yield* succeeding(...far, "ps")).stdout, /far/)
+    yield* ending(3)(...far, "exec", "far", "sh", "-c", "exit 3")
+
+    yield* succeeding("fleet", "cordon", id, "--reason", "a new disk")
+    const { message } = yield* failing(125, ...far, "run", "-d", "--name", "late", "--image", "busybox")
+    assert.include(message, `${id}: it is cordoned: a new disk`)
+    assert.match((yield* failing(1, "fleet", "drain", id, "--timeout", "10ms")).message, /waiting for 1 sandboxes/)
+    yield* succeeding(...far, "rm", "-f", "far")
+    assert.match((yield* succeeding("fleet", "drain", id)).stdout, /has no sandboxes any more/)
+    assert.deepStrictEqual(yield* listed, [id, "cordoned", "0", "a", "new", "disk"])
+    yield* succeeding("fleet", "uncordon", id)
+    assert.strictEqual((yield* listed)[1], "ready")
+
+    assert.match((yield* failing(2, "fleet", "rm", id)).message, /^Invalid HOST: .* is alive/)
+    assert.match((yield* failing(2, "fleet", "cordon", "nobody")).message, /^Invalid HOST: .* no host nobody/)
+    assert.match((yield* failing(2, "fleet", "hosts", "--directory", "mysql://x")).message, /^Invalid --directory: /)
+    assert.match((yield* failing(2, "host", "--bind", "0.0.0.0", "--insecure")).message, /^Invalid --advertise: /)
+    assert.match((yield* failing(2, "host", "--advertise", "x")).message, /^Invalid --advertise: expected an http/)
+    yield* withVariable("LIGHTBOX_DIRECTORY", undefined)
+    assert.match((yield* failing(2, "fleet", "hosts")).message, /^Invalid --directory: expected the directory/)
+    assert.match((yield* failing(2, "host", "--label", "zone=a")).message, /^Invalid --label: /)
+  }).pipe(Effect.scoped)
+)

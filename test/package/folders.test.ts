@@ -7,10 +7,10 @@ import * as Sources from "./sources.ts"
 const levels = [
   ["config", "report"],
   ["host", "definition", "dockerfile"],
-  ["ownership", "guest", "driver", "registry", "volume"],
+  ["ownership", "guest", "driver", "registry", "volume", "directory"],
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],
-  ["build", "driver/local", "driver/cloud", "driver/memory", "driver/remote"],
+  ["build", "driver/local", "driver/cloud", "driver/memory", "driver/remote", "driver/fleet"],
   ["promise", "mcp", "gateway", "cli"],
   ["adapters"]
 ]

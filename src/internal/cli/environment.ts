@@ -89,10 +89,20 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
 /** The variable with the token of a host. */
 export const tokenVariable = "LIGHTBOX_TOKEN"
 
-/** The driver of another machine. */
+/** The variable with the directory of a fleet. */
+export const directoryVariable = "LIGHTBOX_DIRECTORY"
+
+/** The driver of another machine, or of a fleet. */
 export const remote = Effect.fnUntraced(function* (url: string, home: string | undefined) {
   const token = process.env[tokenVariable]
   if (token === undefined) return yield* invalid("lightbox", tokenVariable, "expected the token of the host")
+  if (/^(sqlite|postgres(ql)?):/.test(url)) {
+    const { layer } = yield* Effect.promise(() => import("../../MicrosandboxFleet.ts"))
+    const named = renameFields({ directory: "--host", token: tokenVariable, home: "--home" })
+    return layer({ directory: url, token: Redacted.make(token), home }).pipe(
+      Layer.catch((error) => Layer.effectContext(Effect.fail(named(error))))
+    )
+  }
   const { layer } = yield* Effect.promise(() => import("../../MicrosandboxRemote.ts"))
   const named = renameFields({ url: "--host", token: tokenVariable, home: "--home" })
   return layer({ url, token: Redacted.make(token), home }).pipe(

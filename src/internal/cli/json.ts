@@ -47,6 +47,9 @@ export const Proxy = Schema.Struct({ port: Schema.Int })
 /** The token is that of the environment if it is missing. */
 export const Mcp = Schema.Struct({ url: Schema.String, token: Schema.optionalKey(Schema.String) })
 
+/** As above, and the id of the host in the directory of its fleet. */
+export const Serving = Schema.Struct({ ...Mcp.fields, host: Schema.optionalKey(Schema.String) })
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** The members of a group. */
@@ -108,6 +111,28 @@ export const JobOutput = Schema.Union([
   Schema.Struct({ _tag: Schema.tag("Output"), offset: Schema.Int, bytes: Schema.Uint8Array }),
   Schema.Struct({ _tag: Schema.tag("Missing"), offset: Schema.Int, bytes: Schema.Int })
 ])
+
+/** A host of a fleet that has changed. */
+export const FleetHost = Schema.Struct({ host: Schema.String })
+
+export const FleetHosts = Schema.Array(
+  Schema.Struct({
+    id: Schema.String,
+    /** `away`: it has not been seen for a while. */
+    status: Schema.Literals(["ready", "cordoned", "stopped", "away"]),
+    address: Schema.String,
+    sandboxes: Schema.Finite,
+    /** Bytes. */
+    memory: Schema.Finite,
+    used: Schema.Finite,
+    cpus: Schema.Finite,
+    architecture: Schema.String,
+    labels: Schema.Record(Schema.String, Schema.String),
+    version: Schema.String,
+    seenMillisAgo: Schema.Finite,
+    reason: Schema.optional(Schema.String)
+  })
+)
 
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 

@@ -26,6 +26,7 @@ import { cp } from "./copy.ts"
 import { Home, Host, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import { exec, shell } from "./exec.ts"
+import { fleet } from "./serve/fleet.ts"
 import * as Help from "./help.ts"
 import { ended } from "./ended.ts"
 import { image, images, pull, rmi } from "./images.ts"
@@ -56,7 +57,7 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },
     { group: "AGENTS", commands: [mcp] },
-    { group: "MACHINES", commands: [host] },
+    { group: "MACHINES", commands: [host, fleet] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },
     Completion.complete(described)
   ]),

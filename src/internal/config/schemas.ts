@@ -223,6 +223,17 @@ export const HostPath = CString.check(Schema.makeFilter(pathProblem))
 
 export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
 
+/** The URL of a host that serves programs of other machines. */
+export const HostUrl = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const url = URL.parse(text)
+    if (url === null || !/^https?:$/.test(url.protocol)) return "expected an http or https URL"
+    return url.search === "" && url.hash === "" && url.username === ""
+      ? undefined
+      : "expected a URL without a user, a query and a fragment"
+  })
+)
+
 const isAddress = (text: string): boolean => Net.isIP(text) !== 0 && !text.includes("%")
 
 export const defaultBind = "127.0.0.1"

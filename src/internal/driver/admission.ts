@@ -124,7 +124,8 @@ export const make = Effect.fnUntraced(function* (options: {
   const admitAll = Effect.fnUntraced(function* (
     method: string,
     wanted: ReadonlyArray<number | undefined>,
-    besides: ReadonlyArray<number> = []
+    besides: ReadonlyArray<number> = [],
+    wait = true
   ): Effect.fn.Return<ReadonlyArray<Room>, LightboxError, Scope.Scope> {
     const reservations = wanted.map((memory): Reservation => ({ memory: memoryOf(memory), isHeld: false }))
     const limit = budget.memory ?? Number.POSITIVE_INFINITY
@@ -163,6 +164,13 @@ export const make = Effect.fnUntraced(function* (options: {
     )
     // Join the queue before measuring, to keep the order of arrival.
     yield* Effect.onError(checkDisk(method), () => release)
+    if (!wait && !reservations.every(({ isHeld }) => isHeld) && !Deferred.isDoneUnsafe(waiting.admitted)) {
+      const problem = `${sandboxes} sandboxes use ${showSize(memory)} of ${showSize(maxMemory)}, or wait for them`
+      return yield* Effect.onError(
+        Effect.fail(new LightboxError({ method, reason: new NoCapacity({ problem }) })),
+        () => release
+      )
+    }
     const admission = Deferred.await(waiting.admitted).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
@@ -182,10 +190,18 @@ export const make = Effect.fnUntraced(function* (options: {
     return reservations.map((reservation) => ({ release: giveBack([reservation]) }))
   })
 
-  const admit: Admission["Service"]["admit"] = (method, memory) =>
-    Effect.map(admitAll(method, [memory]), (rooms) => ({
+  const admit: Admission["Service"]["admit"] = (method, memory, { wait } = {}) =>
+    Effect.map(admitAll(method, [memory], [], wait), (rooms) => ({
       release: Effect.forEach(rooms, (room) => room.release, { discard: true })
     }))
 
-  return { admit, admitAll, boot: boots.withPermits(1) }
+  // As above, free memory can be measured only while nothing is running.
+  const limit = Effect.sync(() => budget.memory ?? (sandboxes === 0 ? measure() : maxMemory))
+
+  return {
+    admit,
+    admitAll: (method, wanted, besides) => admitAll(method, wanted, besides),
+    limit,
+    boot: boots.withPermits(1)
+  }
 })

@@ -38,6 +38,10 @@ interface Context {
   readonly rooms: Rooms
   readonly lease: Protocol.Opened["lease"]
   readonly allowed: Paths.Allowed
+  /** Hears whether sandboxes boot. */
+  readonly onBoot: (exit: Exit.Exit<unknown, LightboxError>) => Effect.Effect<void>
+  /** Runs the creation of a sandbox with a name. */
+  readonly whileCreating: <A>(name: string, effect: Effect.Effect<A, LightboxError>) => Effect.Effect<A, LightboxError>
   readonly tokenOf: (headers: Headers.Headers) => Effect.Effect<Token, LightboxError>
 }
 
@@ -125,9 +129,14 @@ export const make = (context: Context) => {
   // Sandboxes
   // =============================================================================
 
-  const enter = Effect.fnUntraced(function* (session: Sessions.Session, method: string, memory: number | undefined) {
+  const enter = Effect.fnUntraced(function* (
+    session: Sessions.Session,
+    method: string,
+    memory: number | undefined,
+    wait: boolean
+  ) {
     const room = yield* Scope.fork(session.scope)
-    yield* Effect.onError(Scope.provide(admission.admit(method, memory), room), (cause) =>
+    yield* Effect.onError(Scope.provide(admission.admit(method, memory, { wait }), room), (cause) =>
       Scope.close(room, Exit.failCause(cause))
     )
     return room
@@ -139,11 +148,13 @@ export const make = (context: Context) => {
     method: string,
     memory: number | undefined,
     detached: boolean | undefined,
-    boot: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
+    boot: Effect.Effect<Microsandbox.SandboxInfo, LightboxError>,
+    wait = true
   ) {
-    const room = yield* enter(session, method, memory)
+    const room = yield* enter(session, method, memory, wait)
     return yield* Effect.uninterruptibleMask((restore) =>
       restore(admission.boot(boot)).pipe(
+        Effect.onExit((exit) => context.onBoot(exit)),
         Effect.onError((cause) => Scope.close(room, Exit.failCause(cause))),
         Effect.tap((info) => {
           if (detached === true) return Scope.close(room, Exit.void)
@@ -191,7 +202,7 @@ export const make = (context: Context) => {
     const { peers = [] } = wanted
     const proxy = peers.length === 0 ? undefined : yield* Scope.provide(proxyFor(peers), kept)
     const request: Microsandbox.CreateSandbox = {
-      ...Struct.omit(wanted, ["peers", "config"]),
+      ...Struct.omit(wanted, ["peers", "config", "refuseIfFull"]),
       config,
       proxy,
       // Whoever it says that it is.
@@ -221,7 +232,8 @@ export const make = (context: Context) => {
                   onPullProgress: (progress) => {
                     for (const listener of heard) listener(progress)
                   }
-                })
+                }),
+                wanted.refuseIfFull !== true
               )
             ),
             Effect.onError((cause) => Scope.close(kept, Exit.failCause(cause))),
@@ -229,7 +241,7 @@ export const make = (context: Context) => {
           )
         })
         const id = request.headers[Protocol.headers.request]
-        const fiber = yield* sessions.once(session, id, creations, created)
+        const fiber = yield* sessions.once(session, id, creations, context.whileCreating(wanted.name, created))
         const shared = listeners.get(fiber) ?? heard
         listeners.set(fiber, shared)
         const listener = (progress: Microsandbox.PullProgress) => {

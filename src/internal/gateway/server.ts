@@ -31,6 +31,7 @@ import * as Protocol from "../driver/remote/protocol.ts"
 import * as Shared from "../host/http.ts"
 import * as Agent from "./agent.ts"
 import * as Handlers from "./handlers.ts"
+import * as Member from "./member.ts"
 import * as Paths from "./paths.ts"
 import * as Sessions from "./sessions.ts"
 import type { Token } from "./tokens.ts"
@@ -39,6 +40,8 @@ import type { Token } from "./tokens.ts"
 export interface Listening {
   readonly port: number
   readonly url: string
+  /** Its id in the directory of a fleet. */
+  readonly host: string | undefined
 }
 
 export interface Options {
@@ -50,6 +53,8 @@ export interface Options {
   readonly folders: ReadonlyArray<string>
   readonly lease: Duration.Duration
   readonly maxFile: number
+  /** The fleet that the host is part of, and the URL at which its programs reach it. */
+  readonly member: (Member.Options & { readonly address: string | undefined }) | undefined
 }
 
 export const isLoopback = (bind: string): boolean => bind === "::1" || (Net.isIPv4(bind) && bind.startsWith("127."))
@@ -126,6 +131,10 @@ export const serve = Effect.fnUntraced(function* (
   const admission = yield* Admission
   const tls = yield* readTls(method, options.tls)
   const folders = yield* readFolders(method, options.folders)
+  const member =
+    options.member === undefined
+      ? undefined
+      : yield* Member.make(method, options.member, { driver, ownership, admission, lease })
   const rooms: Handlers.Rooms = new Map()
   const sessions = yield* Sessions.make({ driver, ownership, lease, leave: Handlers.leave(rooms) })
 
@@ -146,6 +155,8 @@ export const serve = Effect.fnUntraced(function* (
     rooms,
     lease,
     allowed: { folders },
+    onBoot: member?.onBoot ?? (() => Effect.void),
+    whileCreating: member?.whileCreating ?? ((_, effect) => effect),
     tokenOf: (headers: Headers.Headers) => tokenOf({ authorization: headers["authorization"] })
   })
   const rpc = yield* RpcServer.toHttpEffect(Protocol.operations, {
@@ -331,5 +342,7 @@ export const serve = Effect.fnUntraced(function* (
       })
   )
   const chosen = portOf(server, port)
-  return { port: chosen, url: `${scheme}://${endpoint({ bind, host: chosen })}` }
+  const url = `${scheme}://${endpoint({ bind, host: chosen })}`
+  if (member !== undefined) yield* member.join(options.member?.address ?? url)
+  return { port: chosen, url, host: member?.id }
 })

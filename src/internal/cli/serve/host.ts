@@ -8,7 +8,7 @@ import * as Fs from "node:fs/promises"
 import { Name } from "../../config/schemas.ts"
 import { decoder, invalid } from "../../config/validation.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
-import { driver, print, tokenVariable } from "../environment.ts"
+import { directoryVariable, driver, print, tokenVariable } from "../environment.ts"
 import { nameFlags } from "../failure.ts"
 import * as Flags from "../flags.ts"
 import * as Shapes from "../json.ts"
@@ -60,9 +60,32 @@ export const host = Command.make(
       Flag.withDescription("Let clients mount a folder of this machine, and what is below it; repeatable"),
       Flag.atLeast(0)
     ),
-    lease: Flags.duration("lease", "Remove sandboxes of clients that are silent for so long (default: 30s)")
+    lease: Flags.duration("lease", "Remove sandboxes of clients that are silent for so long (default: 30s)"),
+    directory: Flags.text(
+      "directory",
+      "URL",
+      `Be part of the fleet with this directory: a file of SQLite, or a postgres URL (default: $${directoryVariable})`
+    ),
+    advertise: Flags.text(
+      "advertise",
+      "URL",
+      "Where programs of the fleet reach this host (default: where it listens)"
+    ),
+    labels: Flags.labels.pipe(Flag.withDescription("Add a label that programs of the fleet can ask for"))
   },
-  Effect.fnUntraced(function* ({ allowMounts, bind, certificate, insecure, key, lease, port, tokens: file }) {
+  Effect.fnUntraced(function* ({
+    advertise,
+    allowMounts,
+    bind,
+    certificate,
+    directory: given,
+    insecure,
+    key,
+    labels,
+    lease,
+    port,
+    tokens: file
+  }) {
     if ((certificate === undefined) !== (key === undefined)) {
       return yield* invalid(method, certificate === undefined ? "--tls-cert" : "--tls-key", "pass both, or neither")
     }
@@ -70,14 +93,21 @@ export const host = Command.make(
     const tokens = own === undefined ? yield* readTokens(file ?? "") : [{ token: Redacted.make(own.value) }]
     // Effect's HTTP and RPC modules, which no other command needs.
     const Gateway = yield* Effect.promise(() => import("../../../Gateway.ts"))
-    const { url } = yield* Gateway.serve({
+    const directory = given ?? process.env[directoryVariable]
+    const fleet = directory === undefined ? undefined : { url: Redacted.make(directory), address: advertise, labels }
+    if (fleet === undefined && (advertise !== undefined || Object.keys(labels).length > 0)) {
+      const field = advertise === undefined ? "--label" : "--advertise"
+      return yield* invalid(method, field, "it is for hosts of a fleet: pass --directory")
+    }
+    const { host, url } = yield* Gateway.serve({
       tokens,
       port,
       bind,
       insecure,
       allowMounts,
       lease: lease === undefined ? undefined : lease,
-      tls: certificate === undefined || key === undefined ? undefined : { certificate, key }
+      tls: certificate === undefined || key === undefined ? undefined : { certificate, key },
+      directory: fleet
     }).pipe(
       Effect.mapError(
         nameFlags({
@@ -87,17 +117,20 @@ export const host = Command.make(
           "tls.key": "--tls-key",
           allowMounts: "--allow-mount",
           lease: "--lease",
+          "directory.url": given === undefined ? directoryVariable : "--directory",
+          "directory.address": "--advertise",
+          "directory.labels": "--label",
           tokens: "--tokens"
         })
       )
     )
     const shown = own?.isNew === true ? { token: own.value } : {}
     yield* print(
-      Shapes.Mcp,
-      { url, ...shown },
+      Shapes.Serving,
+      { url, ...shown, ...(host === undefined ? {} : { host }) },
       {
         full: [
-          `Serving ${url} until Ctrl+C`,
+          host === undefined ? `Serving ${url} until Ctrl+C` : `Serving ${url} as host ${host} of a fleet until Ctrl+C`,
           `On the other machine: ${tokenVariable}=${own?.isNew === true ? own.value : "…"} lightbox --host ${url} ps`
         ].join("\n"),
         brief: url
@@ -112,7 +145,8 @@ export const host = Command.make(
     {
       command: "lightbox host --bind 0.0.0.0 --tls-cert host.crt --tls-key host.key",
       description: "Serve the network"
-    }
+    },
+    { command: "lightbox host --directory postgres://db.example.com/fleet", description: "Be a host of a fleet" }
   ]),
   Command.provide(driver())
 )

@@ -11,7 +11,7 @@ import * as Path from "node:path"
 import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxRemote from "../../../MicrosandboxRemote.ts"
-import { DurationInput, HostPath } from "../../config/schemas.ts"
+import { DurationInput, HostPath, HostUrl } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
@@ -32,15 +32,7 @@ type Driver = Microsandbox.Microsandbox["Service"]
 const layerMethod = "MicrosandboxRemote.layer"
 
 const LayerOptions = Schema.Struct({
-  url: Schema.String.check(
-    Schema.makeFilter((text) => {
-      const url = URL.parse(text)
-      if (url === null || !/^https?:$/.test(url.protocol)) return "expected an http or https URL"
-      return url.search === "" && url.hash === "" && url.username === ""
-        ? undefined
-        : "expected a URL without a user, a query and a fragment"
-    })
-  ),
+  url: HostUrl,
   token: Schema.Redacted(Schema.String).check(
     Schema.makeFilter((token) => (/^[!-~]+$/.test(Redacted.value(token)) ? undefined : "expected a token"))
   ),
@@ -135,8 +127,9 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
     const report = yield* PullReport.make(request)
     // The library starts services itself, and their probes may be functions.
     const { services: _, ...config } = request.config
-    const { detached, labels, name, onConflict, source } = request
-    const payload = { name, source, config: toJson(config), labels, onConflict, detached, peers: request.proxy?.peers }
+    const { detached, labels, name, onConflict, refuseIfFull, source } = request
+    const options = { labels, onConflict, detached, refuseIfFull, peers: request.proxy?.peers }
+    const payload = { name, source, config: toJson(config), ...options }
     return yield* client.write(method, (rpc, call) => {
       let created: Microsandbox.SandboxInfo | undefined
       return Effect.flatMap(

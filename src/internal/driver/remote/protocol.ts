@@ -14,6 +14,7 @@ import { LightboxError } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 import * as SandboxConfig from "../../../SandboxConfig.ts"
 import { DurationFromWholeMillis } from "../../config/schemas.ts"
+import { Capabilities } from "../../directory/models.ts"
 
 /** Programs and hosts of different versions of the protocol do not talk to each other. */
 export const generation = 1
@@ -95,25 +96,7 @@ const Opened = Schema.Struct({
   lease: DurationFromWholeMillis,
   /** Version of the runtime. */
   version: Schema.String,
-  capabilities: Schema.Struct({
-    snapshots: Schema.Boolean,
-    images: Schema.Boolean,
-    volumes: Schema.Boolean,
-    volumeFiles: Schema.Boolean,
-    bindMounts: Schema.Boolean,
-    diskMounts: Schema.Boolean,
-    patches: Schema.Boolean,
-    ports: Schema.Boolean,
-    kill: Schema.Boolean,
-    modify: Schema.Boolean,
-    logs: Schema.Boolean,
-    metrics: Schema.Boolean,
-    captureRunning: Schema.Boolean,
-    fork: Schema.Boolean,
-    memorySnapshots: Schema.Boolean,
-    liveNetwork: Schema.Boolean,
-    pause: Schema.Boolean
-  })
+  capabilities: Capabilities
 })
 
 export type Opened = typeof Opened.Type
@@ -205,7 +188,8 @@ const sandboxes = RpcGroup.make(
           })
         )
       ),
-      detached: Schema.optional(Schema.Boolean)
+      detached: Schema.optional(Schema.Boolean),
+      refuseIfFull: Schema.optional(Schema.Boolean)
     },
     success: CreateEvent,
     error,

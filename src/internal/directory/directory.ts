@@ -1,0 +1,547 @@
+/**
+ * The directory of a fleet: which hosts there are, which sandbox is on which of them, and which snapshots, images and volumes
+ * they have. It also has the names and the locks that all programs of a fleet share.
+ *
+ * All times are those of the database, so that clocks of machines may differ. Each statement stands alone: what must not
+ * change in between is part of its condition.
+ */
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
+import { HostUnavailable, LightboxError, Unknown } from "../../LightboxError.ts"
+import { Capabilities, Labels } from "./models.ts"
+
+type Sql = Context.Service.Shape<typeof SqlClient.SqlClient>
+
+/** How often a host says that it lives. */
+export const beatMillis = 5000
+
+/** A host that was not seen for so long gets no new sandboxes. */
+export const aliveMillis = 15_000
+
+/** The sandboxes of a host that was not seen for so long count as lost. */
+export const graceMillis = 60_000
+
+/** How long a lock is held without being renewed. */
+export const lockMillis = 30_000
+
+const JsonOf = <A, I>(schema: Schema.Codec<A, I>) => Schema.fromJsonString(Schema.toCodecJson(schema))
+
+/** A host, as the directory knows it. */
+export const Host = Schema.Struct({
+  id: Schema.String,
+  address: Schema.String,
+  /** Of each start of the host. */
+  incarnation: Schema.String,
+  /** Milliseconds since the host was seen. */
+  age: Schema.Finite,
+  state: Schema.Literals(["up", "stopped"]),
+  version: Schema.String,
+  architecture: Schema.String,
+  labels: JsonOf(Labels),
+  capabilities: JsonOf(Capabilities),
+  cpus: Schema.Finite,
+  /** Bytes that sandboxes may use. */
+  memory: Schema.Finite,
+  /** Bytes of its running sandboxes. */
+  used: Schema.Finite,
+  /** Bytes of the sandboxes that the directory knows there. */
+  reserved: Schema.Finite,
+  sandboxes: Schema.Finite,
+  cordoned: Schema.Finite,
+  reason: Schema.NullOr(Schema.String)
+})
+
+export type Host = typeof Host.Type
+
+export const isAlive = ({ age, state }: Host): boolean => state === "up" && age < aliveMillis
+
+/** What a host says about itself. */
+export type Registration = Pick<
+  Host,
+  "id" | "address" | "incarnation" | "version" | "architecture" | "labels" | "capabilities" | "cpus"
+>
+
+/** A sandbox, as the directory knows it. `lost`: its host is gone, or was restarted without it. */
+export const SandboxRow = Schema.Struct({
+  name: Schema.String,
+  id: Schema.NullOr(Schema.String),
+  host: Schema.String,
+  incarnation: Schema.String,
+  /** Of the creation, which names what it may change. */
+  request: Schema.String,
+  detached: Schema.Finite,
+  state: Schema.Literals(["creating", "running", "stopped", "lost"]),
+  reason: Schema.NullOr(Schema.String),
+  /** Milliseconds since it changed. */
+  age: Schema.Finite
+})
+
+export type SandboxRow = typeof SandboxRow.Type
+
+/** What a host has, of which placements and look-ups need to know. */
+export type Kind = "snapshot" | "image" | "volume"
+
+const Holding = Schema.Struct({
+  kind: Schema.Literals(["snapshot", "image", "volume"]),
+  name: Schema.String,
+  host: Schema.String
+})
+
+export type Holding = typeof Holding.Type
+
+const Named = Schema.Struct({ name: Schema.String })
+const Content = Schema.Struct({ content: Schema.String })
+const Modified = Schema.Struct({ modified: Schema.Finite })
+const Linked = Schema.Struct({ name: Schema.String, snapshot: Schema.String })
+const Now = Schema.Struct({ now: Schema.Finite })
+
+/** A sandbox that a host really has. */
+export interface Present {
+  readonly name: string
+  readonly id: string
+  readonly isRunning: boolean
+  readonly memory: number
+}
+
+/** How a row gets into the directory. */
+export interface Claim {
+  readonly name: string
+  readonly host: string
+  readonly incarnation: string
+  readonly owner: string
+  readonly request: string
+  readonly memory: number
+  readonly detached: boolean
+}
+
+export type Directory = ReturnType<typeof of>
+
+const bit = (value: boolean): number => (value ? 1 : 0)
+
+/** A directory in a database. `url` is shown in errors. */
+export const of = (sql: Sql, url: string) => {
+  const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+
+  /** The time of the database. That of SQLite is the clock of this machine, on which it is. */
+  const now: Effect.Effect<Fragment> = isPostgres
+    ? Effect.succeed(sql.literal("(extract(epoch from clock_timestamp()) * 1000)::double precision"))
+    : Effect.map(Clock.currentTimeMillis, (millis) => sql`${millis}`)
+
+  const failed =
+    (method: string, kind: "Unreachable" | "Lost") =>
+    (cause: SqlError | Schema.SchemaError): LightboxError =>
+      cause._tag === "SqlError"
+        ? new LightboxError({
+            method,
+            reason: new HostUnavailable({ host: url, kind, problem: `the directory failed: ${cause.message}`, cause })
+          })
+        : new LightboxError({ method, reason: new Unknown({ problem: `${url} has a row of another version`, cause }) })
+
+  const rows = <A, I>(
+    method: string,
+    kind: "Unreachable" | "Lost",
+    schema: Schema.Codec<A, I>,
+    statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
+  ): Effect.Effect<ReadonlyArray<A>, LightboxError> => {
+    const decode = Schema.decodeUnknownEffect(Schema.Array(schema))
+    return now.pipe(
+      Effect.flatMap(statement),
+      Effect.flatMap((found) => decode(found)),
+      Effect.mapError(failed(method, kind))
+    )
+  }
+  /** A failure of a reading has no effect; one of a change may. */
+  const reading = <A, I>(
+    method: string,
+    schema: Schema.Codec<A, I>,
+    statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
+  ) => rows(method, "Unreachable", schema, statement)
+  const changing = <A, I>(
+    method: string,
+    schema: Schema.Codec<A, I>,
+    statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
+  ) => rows(method, "Lost", schema, statement)
+  const change = (
+    method: string,
+    statement: (now: Fragment) => Effect.Effect<unknown, SqlError>
+  ): Effect.Effect<void, LightboxError> =>
+    now.pipe(Effect.flatMap(statement), Effect.mapError(failed(method, "Lost")), Effect.asVoid)
+
+  const sandboxColumns = (now: Fragment) =>
+    sql`name, id, host, incarnation, request, detached, state, reason, ${now} - updated_at AS age`
+
+  return {
+    url,
+
+    time: Effect.map(
+      reading("Directory.time", Now, (now) => sql`SELECT ${now} AS now`),
+      (found) => found[0]?.now ?? 0
+    ),
+
+    // =========================================================================
+    // Hosts
+    // =========================================================================
+
+    /** Puts a host into the directory. It stays cordoned if it was. */
+    register: (host: Registration) =>
+      change(
+        "Directory.register",
+        (now) => sql`INSERT INTO lightbox_hosts
+          (id, address, incarnation, seen_at, state, version, architecture, labels, capabilities, cpus, memory, used, cordoned)
+          VALUES (${host.id}, ${host.address}, ${host.incarnation}, ${now}, 'up', ${host.version}, ${host.architecture},
+            ${JSON.stringify(host.labels)}, ${JSON.stringify(host.capabilities)}, ${host.cpus}, 0, 0, 0)
+          ON CONFLICT (id) DO UPDATE SET address = excluded.address, incarnation = excluded.incarnation,
+            seen_at = excluded.seen_at, state = excluded.state, version = excluded.version,
+            architecture = excluded.architecture, labels = excluded.labels, capabilities = excluded.capabilities,
+            cpus = excluded.cpus`
+      ),
+    /** Says that a host lives. Returns `false` if the host was started again, or forgotten. */
+    beat: (host: {
+      readonly id: string
+      readonly incarnation: string
+      readonly memory: number
+      readonly used: number
+    }) =>
+      Effect.map(
+        changing(
+          "Directory.beat",
+          Schema.Struct({ id: Schema.String }),
+          (
+            now
+          ) => sql`UPDATE lightbox_hosts SET seen_at = ${now}, state = 'up', memory = ${host.memory}, used = ${host.used}
+            WHERE id = ${host.id} AND incarnation = ${host.incarnation} RETURNING id`
+        ),
+        (found) => found.length > 0
+      ),
+    /** Says that a host has stopped. The sandboxes of programs have ended with it. */
+    leave: (host: { readonly id: string; readonly incarnation: string }) =>
+      Effect.andThen(
+        change(
+          "Directory.leave",
+          () =>
+            sql`UPDATE lightbox_hosts SET state = 'stopped' WHERE id = ${host.id} AND incarnation = ${host.incarnation}`
+        ),
+        change(
+          "Directory.leave",
+          (
+            now
+          ) => sql`UPDATE lightbox_sandboxes SET state = 'lost', reason = 'its host was stopped', updated_at = ${now}
+            WHERE host = ${host.id} AND incarnation = ${host.incarnation} AND detached = 0`
+        )
+      ),
+    hosts: reading(
+      "Directory.hosts",
+      Host,
+      (now) => sql`SELECT id, address, incarnation, ${now} - seen_at AS age, state, version, architecture, labels,
+          capabilities, cpus, memory, used, cordoned, reason,
+          (SELECT COALESCE(SUM(memory), 0) FROM lightbox_sandboxes s
+            WHERE s.host = h.id AND s.state IN ('creating', 'running')) AS reserved,
+          (SELECT CAST(COUNT(*) AS DOUBLE PRECISION) FROM lightbox_sandboxes s
+            WHERE s.host = h.id AND s.state <> 'lost') AS sandboxes
+        FROM lightbox_hosts h ORDER BY id`
+    ),
+    /** Keeps new sandboxes from a host. The first reason stays. Returns whether the host is known. */
+    cordon: (id: string, reason: string) =>
+      Effect.map(
+        changing(
+          "Directory.cordon",
+          Schema.Struct({ id: Schema.String }),
+          () => sql`UPDATE lightbox_hosts
+            SET reason = CASE WHEN cordoned = 1 THEN reason ELSE ${reason} END, cordoned = 1
+            WHERE id = ${id} RETURNING id`
+        ),
+        (found) => found.length > 0
+      ),
+    uncordon: (id: string) =>
+      Effect.map(
+        changing(
+          "Directory.uncordon",
+          Schema.Struct({ id: Schema.String }),
+          () => sql`UPDATE lightbox_hosts SET cordoned = 0, reason = NULL WHERE id = ${id} RETURNING id`
+        ),
+        (found) => found.length > 0
+      ),
+
+    /** Forgets a host that will not be back, and everything that only it had. */
+    remove: (id: string) =>
+      Effect.forEach(
+        [
+          sql`DELETE FROM lightbox_sandboxes WHERE host = ${id}`,
+          sql`DELETE FROM lightbox_holdings WHERE host = ${id}`,
+          sql`DELETE FROM lightbox_hosts WHERE id = ${id}`
+        ],
+        (statement) => change("Directory.remove", () => statement),
+        { discard: true }
+      ),
+
+    // =========================================================================
+    // Sandboxes
+    // =========================================================================
+
+    /** Takes a name for a creation, if nobody has it. */
+    claim: (claim: Claim) =>
+      Effect.map(
+        changing(
+          "Directory.claim",
+          Named,
+          (now) => sql`INSERT INTO lightbox_sandboxes
+            (name, host, incarnation, owner, request, memory, detached, state, updated_at)
+            VALUES (${claim.name}, ${claim.host}, ${claim.incarnation}, ${claim.owner}, ${claim.request}, ${claim.memory},
+              ${bit(claim.detached)}, 'creating', ${now})
+            ON CONFLICT (name) DO NOTHING RETURNING name`
+        ),
+        (found) => found.length > 0
+      ),
+    /** Gives a creation to another host. */
+    move: (claim: Pick<Claim, "name" | "request" | "host" | "incarnation">) =>
+      change(
+        "Directory.move",
+        (now) => sql`UPDATE lightbox_sandboxes
+          SET host = ${claim.host}, incarnation = ${claim.incarnation}, updated_at = ${now}
+          WHERE name = ${claim.name} AND request = ${claim.request}`
+      ),
+    created: (name: string, request: string, id: string) =>
+      change(
+        "Directory.created",
+        (now) => sql`UPDATE lightbox_sandboxes SET id = ${id}, state = 'running', updated_at = ${now}
+          WHERE name = ${name} AND request = ${request}`
+      ),
+    detached: (name: string, host: string) =>
+      change(
+        "Directory.detached",
+        () => sql`UPDATE lightbox_sandboxes SET detached = 1 WHERE name = ${name} AND host = ${host}`
+      ),
+    forget: (name: string, request: string) =>
+      change(
+        "Directory.forget",
+        () => sql`DELETE FROM lightbox_sandboxes WHERE name = ${name} AND request = ${request}`
+      ),
+    find: (name: string) =>
+      Effect.map(
+        reading(
+          "Directory.find",
+          SandboxRow,
+          (now) => sql`SELECT ${sandboxColumns(now)} FROM lightbox_sandboxes WHERE name = ${name}`
+        ),
+        (found) => found[0]
+      ),
+    sandboxesOf: (host: string) =>
+      reading(
+        "Directory.sandboxes",
+        SandboxRow,
+        (now) => sql`SELECT ${sandboxColumns(now)} FROM lightbox_sandboxes WHERE host = ${host} ORDER BY name`
+      ),
+    /** Extends the leases of the sandboxes that a host has. */
+    renew: (host: { readonly id: string; readonly incarnation: string }, leaseMillis: number) =>
+      change(
+        "Directory.renew",
+        (now) => sql`UPDATE lightbox_sandboxes SET lease_until = ${now} + ${leaseMillis}
+          WHERE host = ${host.id} AND incarnation = ${host.incarnation} AND state IN ('running', 'stopped')`
+      ),
+    /** Notes what a host says about a sandbox that the directory has there. */
+    observe: (row: SandboxRow, incarnation: string, present: Present) =>
+      change(
+        "Directory.observe",
+        (now) => sql`UPDATE lightbox_sandboxes
+          SET state = ${present.isRunning ? "running" : "stopped"}, reason = NULL, id = ${present.id},
+            memory = ${present.memory}, incarnation = ${incarnation}, updated_at = ${now}
+          WHERE name = ${row.name} AND host = ${row.host} AND request = ${row.request}`
+      ),
+    /** Adds a sandbox that was not made through the directory, unless another host has the name. */
+    adopt: (claim: Claim, present: Present) =>
+      change(
+        "Directory.adopt",
+        (now) => sql`INSERT INTO lightbox_sandboxes
+          (name, id, host, incarnation, owner, request, memory, detached, state, updated_at)
+          VALUES (${claim.name}, ${present.id}, ${claim.host}, ${claim.incarnation}, ${claim.owner}, ${claim.request},
+            ${claim.memory}, ${bit(claim.detached)}, ${present.isRunning ? "running" : "stopped"}, ${now})
+          ON CONFLICT (name) DO NOTHING`
+      ),
+    /** Says that a host does not have a sandbox any more. */
+    lose: (row: SandboxRow, reason: string) =>
+      change(
+        "Directory.lose",
+        (now) => sql`UPDATE lightbox_sandboxes SET state = 'lost', reason = ${reason}, updated_at = ${now}
+          WHERE name = ${row.name} AND host = ${row.host} AND request = ${row.request}`
+      ),
+    /** Marks the sandboxes of hosts that are gone as lost. Returns their names. Removes nothing. */
+    loseOfGone: changing(
+      "Directory.reap",
+      Named,
+      (now) => sql`UPDATE lightbox_sandboxes SET state = 'lost', updated_at = ${now},
+          reason = (SELECT 'its host ' || h.id || ' has not been seen for too long' FROM lightbox_hosts h
+            WHERE h.id = lightbox_sandboxes.host)
+        WHERE state <> 'lost' AND (lease_until IS NULL OR lease_until < ${now})
+          AND host IN (SELECT id FROM lightbox_hosts WHERE seen_at < ${now} - ${graceMillis})
+        RETURNING name`
+    ).pipe(Effect.map((found) => found.map(({ name }) => name))),
+
+    // =========================================================================
+    // What hosts have
+    // =========================================================================
+
+    /** Finds the hosts that have something of these names. */
+    holders: (kind: Kind, names: ReadonlyArray<string>) =>
+      names.length === 0
+        ? Effect.succeed([])
+        : reading(
+            "Directory.holders",
+            Holding,
+            () => sql`SELECT kind, name, host FROM lightbox_holdings
+              WHERE kind = ${kind} AND ${sql.in("name", names)} ORDER BY noted_at, host`
+          ),
+    held: (host: string) =>
+      reading(
+        "Directory.held",
+        Holding,
+        () => sql`SELECT kind, name, host FROM lightbox_holdings WHERE host = ${host}`
+      ),
+    hold: (host: string, holdings: ReadonlyArray<{ readonly kind: Kind; readonly name: string }>) =>
+      Effect.forEach(
+        holdings,
+        ({ kind, name }) =>
+          change(
+            "Directory.hold",
+            (now) => sql`INSERT INTO lightbox_holdings (kind, name, host, noted_at)
+              VALUES (${kind}, ${name}, ${host}, ${now})
+              ON CONFLICT (kind, name, host) DO UPDATE SET noted_at = excluded.noted_at`
+          ),
+        { discard: true }
+      ),
+    /** Forgets that a host has something, unless that was noted since. */
+    drop: (host: string, kind: Kind, name: string, before: number | undefined) =>
+      change(
+        "Directory.drop",
+        () => sql`DELETE FROM lightbox_holdings WHERE host = ${host} AND kind = ${kind} AND name = ${name}
+          AND noted_at <= ${before ?? Number.MAX_SAFE_INTEGER}`
+      ),
+
+    // =========================================================================
+    // Names of snapshots
+    // =========================================================================
+
+    links: reading("Directory.links", Linked, () => sql`SELECT name, snapshot FROM lightbox_links`),
+    link: (name: string) =>
+      Effect.map(
+        reading("Directory.link", Linked, () => sql`SELECT name, snapshot FROM lightbox_links WHERE name = ${name}`),
+        (found) => found[0]?.snapshot
+      ),
+    setLink: (name: string, snapshot: string) =>
+      change(
+        "Directory.setLink",
+        () => sql`INSERT INTO lightbox_links (name, snapshot) VALUES (${name}, ${snapshot})
+          ON CONFLICT (name) DO UPDATE SET snapshot = excluded.snapshot`
+      ),
+    /** Adds a name and its record, unless the fleet has the name already. */
+    addName: (name: string, snapshot: string, record: string | undefined) =>
+      Effect.andThen(
+        record === undefined
+          ? Effect.void
+          : change(
+              "Directory.addName",
+              (now) => sql`INSERT INTO lightbox_records (path, content, modified_at)
+                VALUES (${`names/${name}.json`}, ${record}, ${now}) ON CONFLICT (path) DO NOTHING`
+            ),
+        change(
+          "Directory.addName",
+          () => sql`INSERT INTO lightbox_links (name, snapshot) VALUES (${name}, ${snapshot})
+            ON CONFLICT (name) DO NOTHING`
+        )
+      ),
+    removeLink: (name: string) =>
+      Effect.map(
+        changing(
+          "Directory.removeLink",
+          Named,
+          () => sql`DELETE FROM lightbox_links WHERE name = ${name} RETURNING name`
+        ),
+        (found) => found.length > 0
+      ),
+
+    // =========================================================================
+    // Records
+    // =========================================================================
+
+    readRecord: (path: string) =>
+      Effect.map(
+        reading("Store", Content, () => sql`SELECT content FROM lightbox_records WHERE path = ${path}`),
+        (found) => found[0]?.content
+      ),
+    writeRecord: (path: string, content: string) =>
+      change(
+        "Store",
+        (now) => sql`INSERT INTO lightbox_records (path, content, modified_at) VALUES (${path}, ${content}, ${now})
+          ON CONFLICT (path) DO UPDATE SET content = excluded.content, modified_at = excluded.modified_at`
+      ),
+    removeRecord: (path: string) => change("Store", () => sql`DELETE FROM lightbox_records WHERE path = ${path}`),
+    listRecords: (folder: string) =>
+      Effect.map(
+        reading(
+          "Store",
+          Schema.Struct({ path: Schema.String }),
+          () => sql`SELECT path FROM lightbox_records WHERE path >= ${`${folder}/`} AND path < ${`${folder}0`}`
+        ),
+        (found) => found.map(({ path }) => path.slice(folder.length + 1))
+      ),
+    recordTime: (path: string) =>
+      Effect.map(
+        reading(
+          "Store",
+          Modified,
+          () => sql`SELECT modified_at AS modified FROM lightbox_records WHERE path = ${path}`
+        ),
+        (found) => found[0]?.modified
+      ),
+    setRecordTime: (path: string, millis: number) =>
+      change(
+        "Store",
+        () => sql`INSERT INTO lightbox_records (path, content, modified_at) VALUES (${path}, '', ${millis})
+          ON CONFLICT (path) DO UPDATE SET modified_at = excluded.modified_at`
+      ),
+
+    // =========================================================================
+    // Locks
+    // =========================================================================
+
+    /** Takes a lock that is free or has run out. */
+    lock: (name: string, holder: string) =>
+      Effect.map(
+        changing(
+          "Lock",
+          Named,
+          (now) => sql`INSERT INTO lightbox_locks (name, holder, held_until)
+            VALUES (${name}, ${holder}, ${now} + ${lockMillis})
+            ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+              WHERE lightbox_locks.held_until < ${now} RETURNING name`
+        ),
+        (found) => found.length > 0
+      ),
+    isLocked: (name: string) =>
+      Effect.map(
+        reading(
+          "Lock",
+          Named,
+          (now) => sql`SELECT name FROM lightbox_locks WHERE name = ${name} AND held_until >= ${now}`
+        ),
+        (found) => found.length > 0
+      ),
+    /** Extends a lock. Returns `false` if it has run out. */
+    keepLock: (name: string, holder: string) =>
+      Effect.map(
+        changing(
+          "Lock",
+          Named,
+          (now) => sql`UPDATE lightbox_locks SET held_until = ${now} + ${lockMillis}
+            WHERE name = ${name} AND holder = ${holder} AND held_until >= ${now} RETURNING name`
+        ),
+        (found) => found.length > 0
+      ),
+    unlock: (name: string, holder: string) =>
+      change("Lock", () => sql`DELETE FROM lightbox_locks WHERE name = ${name} AND holder = ${holder}`)
+  }
+}

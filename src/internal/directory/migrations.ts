@@ -1,0 +1,68 @@
+/** The tables of a directory. A migration that was released is never changed: others follow it. */
+import * as Effect from "effect/Effect"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+
+/** Times are milliseconds since 1970. */
+const first = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`CREATE TABLE lightbox_hosts (
+    id TEXT PRIMARY KEY,
+    address TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    seen_at DOUBLE PRECISION NOT NULL,
+    state TEXT NOT NULL,
+    version TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    capabilities TEXT NOT NULL,
+    cpus DOUBLE PRECISION NOT NULL,
+    memory DOUBLE PRECISION NOT NULL,
+    used DOUBLE PRECISION NOT NULL,
+    cordoned INTEGER NOT NULL,
+    reason TEXT
+  )`
+  yield* sql`CREATE TABLE lightbox_sandboxes (
+    name TEXT PRIMARY KEY,
+    id TEXT,
+    host TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    request TEXT NOT NULL,
+    memory DOUBLE PRECISION NOT NULL,
+    detached INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    lease_until DOUBLE PRECISION,
+    updated_at DOUBLE PRECISION NOT NULL
+  )`
+  yield* sql`CREATE INDEX lightbox_sandboxes_host ON lightbox_sandboxes (host)`
+  yield* sql`CREATE TABLE lightbox_holdings (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    noted_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (kind, name, host)
+  )`
+  yield* sql`CREATE INDEX lightbox_holdings_host ON lightbox_holdings (host)`
+  yield* sql`CREATE TABLE lightbox_links (
+    name TEXT PRIMARY KEY,
+    snapshot TEXT NOT NULL
+  )`
+  yield* sql`CREATE TABLE lightbox_records (
+    path TEXT PRIMARY KEY,
+    content TEXT NOT NULL,
+    modified_at DOUBLE PRECISION NOT NULL
+  )`
+  yield* sql`CREATE TABLE lightbox_locks (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    held_until DOUBLE PRECISION NOT NULL
+  )`
+})
+
+/** Creates the tables, or adds what this version needs. */
+export const run = Migrator.make({})({
+  loader: Migrator.fromRecord({ "0001_tables": first }),
+  table: "lightbox_migrations"
+})

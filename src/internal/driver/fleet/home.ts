@@ -1,0 +1,210 @@
+/** The records and locks that the programs of a fleet share, and what a program owns on its hosts. */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Report } from "../../../Cleanup.ts"
+import { HostUnavailable, LightboxError } from "../../../LightboxError.ts"
+import type * as Ownership from "../../../Ownership.ts"
+import { type Directory, type Kind, lockMillis } from "../../directory/directory.ts"
+import { randomId } from "../remote/client.ts"
+import { concurrency, type Hosts, type Reached } from "./hosts.ts"
+
+/** How often those that wait look whether a lock is free. */
+const lookInterval = "250 millis"
+
+/** The locks of a program. What they protect must not go on when one is lost. */
+export interface Locks {
+  readonly tryLock: (name: string) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
+  /** Fails while a lock that was lost is still held here. */
+  readonly check: (method: string) => Effect.Effect<void, LightboxError>
+}
+
+export const makeLocks = (directory: Directory): Locks => {
+  const lost = new Set<string>()
+  /** Extends a lock until that fails, or could not be done for as long as it lasts. */
+  const keep = (name: string, holder: string) =>
+    Effect.gen(function* () {
+      let kept = yield* Clock.currentTimeMillis
+      for (;;) {
+        yield* Effect.sleep(Duration.millis(lockMillis / 4))
+        const is = yield* Effect.orElseSucceed(directory.keepLock(name, holder), () => undefined)
+        const now = yield* Clock.currentTimeMillis
+        if (is === true) kept = now
+        if (is === false || now - kept >= lockMillis) break
+      }
+      lost.add(holder)
+      yield* Effect.logWarning(`The lock "${name}" of the fleet was lost: the directory was away for too long`)
+    })
+  return {
+    tryLock: Effect.fnUntraced(function* (name) {
+      const holder = randomId()
+      const isHeld = yield* Effect.acquireRelease(directory.lock(name, holder), (isHeld) =>
+        isHeld ? Effect.ignore(Effect.timeout(directory.unlock(name, holder), "5 seconds")) : Effect.void
+      )
+      if (!isHeld) {
+        const free = directory.isLocked(name).pipe(
+          Effect.delay(lookInterval),
+          Effect.repeat({ while: (isLocked) => isLocked }),
+          // Whoever asks for it then learns what is wrong.
+          Effect.ignore
+        )
+        return { waiting: Stream.drain(Stream.fromEffect(free)) }
+      }
+      yield* Effect.addFinalizer(() => Effect.sync(() => lost.delete(holder)))
+      yield* Effect.forkScoped(keep(name, holder))
+      return { lock: { send: () => undefined, received: () => [] } }
+    }),
+    check: (method) =>
+      Effect.suspend(() => {
+        if (lost.size === 0) return Effect.void
+        const problem = "a lock was lost, because the directory was away for too long"
+        const reason = new HostUnavailable({ host: directory.url, kind: "Ended", problem })
+        return Effect.fail(new LightboxError({ method, reason }))
+      })
+  }
+}
+
+/** What this program owns on hosts. A note reaches a host before what it notes. */
+export interface Notes {
+  readonly ownership: Ownership.Ownership["Service"]
+  /** Tells a host what this program is about to create there. */
+  readonly tell: (host: Reached, kind: Ownership.Kind, name: string) => Effect.Effect<void, LightboxError>
+}
+
+/** The kinds that hosts remove. Names are shared by the fleet, which no host sweeps. */
+const ofHosts: ReadonlySet<Ownership.Kind> = new Set(["sandbox", "disk", "capture", "load", "use"])
+
+export const makeNotes = (options: {
+  readonly local: Ownership.Ownership["Service"]
+  readonly hosts: Hosts
+  /** The host of a sandbox. */
+  readonly hostOf: (method: string, name: string) => Effect.Effect<string, LightboxError>
+  /** The hosts that are alive and have something. */
+  readonly holders: (kind: Kind, name: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
+}): Notes => {
+  const { hosts, local } = options
+  const pending = new Map<string, { readonly note: Ownership.Note; readonly at: Set<string> }>()
+  const idOf = ({ kind, token }: Ownership.Note): string => `${kind}/${token}`
+
+  const tell: Notes["tell"] = (host, kind, name) =>
+    Effect.forEach(
+      [...pending.values()].filter(({ at, note }) => note.kind === kind && note.name === name && !at.has(host.id)),
+      ({ at, note }) =>
+        Effect.andThen(
+          host.ownership.note(note),
+          Effect.sync(() => at.add(host.id))
+        ),
+      { discard: true }
+    )
+
+  return {
+    tell,
+    ownership: {
+      id: local.id,
+      stage: local.stage,
+      note: Effect.fnUntraced(function* (note) {
+        if (note.kind === "file") return yield* local.note(note)
+        if (!ofHosts.has(note.kind)) return
+        pending.set(idOf(note), { note, at: new Set() })
+        if (note.kind !== "use") return
+        const holding = yield* options.holders("snapshot", note.name)
+        yield* Effect.forEach(
+          holding,
+          (id) => hosts.at("Ownership.note", id, (host) => tell(host, note.kind, note.name)),
+          { discard: true, concurrency }
+        )
+      }),
+      forget: (note) =>
+        Effect.suspend(() => {
+          if (note.kind === "file") return local.forget(note)
+          const entry = pending.get(idOf(note))
+          pending.delete(idOf(note))
+          return Effect.forEach(
+            entry?.at ?? [],
+            (id) => Effect.ignore(hosts.at("Ownership.forget", id, ({ ownership }) => ownership.forget(note))),
+            { discard: true, concurrency }
+          )
+        }),
+      release: Effect.fnUntraced(function* (note, expires) {
+        const entry = pending.get(idOf(note))
+        const method = "Ownership.release"
+        const ids =
+          entry !== undefined && entry.at.size > 0
+            ? [...entry.at]
+            : note.kind === "sandbox"
+              ? [yield* options.hostOf(method, note.name)]
+              : []
+        yield* Effect.forEach(ids, (id) => hosts.at(method, id, ({ ownership }) => ownership.release(note, expires)), {
+          discard: true
+        })
+        pending.delete(idOf(note))
+      })
+    }
+  }
+}
+
+/** Of several hosts that were asked for an owner, the one that knows it. */
+const weight = ({ notes, state }: Ownership.Owner): number =>
+  (state === "alive" ? 4 : state === "dead" ? 0 : 2) + (notes.length > 0 ? 1 : 0)
+
+const noHome = (method: string) =>
+  new LightboxError({
+    method,
+    reason: new HostUnavailable({ host: "the fleet", kind: "Refused", problem: "its hosts have no homes" })
+  })
+
+/** The library's records and locks, in the directory. */
+export const make = (options: {
+  readonly directory: Directory
+  readonly hosts: Hosts
+  readonly locks: Locks
+  readonly hostOfVolume: (method: string, name: string) => Effect.Effect<string, LightboxError>
+}): Ownership.RemoteHome => {
+  const { directory, hosts, locks } = options
+  /** Asks the home of a host. */
+  const ofHome = <A>(
+    method: string,
+    { driver }: Reached,
+    use: (home: Ownership.RemoteHome) => Effect.Effect<A, LightboxError>
+  ) => (driver.remoteHome === undefined ? Effect.fail(noHome(method)) : use(driver.remoteHome))
+  const fenced = <A>(effect: Effect.Effect<A, LightboxError>) => Effect.andThen(locks.check("Store"), effect)
+  return {
+    read: (path) => directory.readRecord(path),
+    write: (path, content) => fenced(directory.writeRecord(path, content)),
+    remove: (path) => fenced(directory.removeRecord(path)),
+    list: (folder) => directory.listRecords(folder),
+    modifiedAt: (path) => directory.recordTime(path),
+    setModifiedAt: (path, millis) => directory.setRecordTime(path, millis),
+    tryLock: (name) => locks.tryLock(name),
+    inUse: Effect.map(
+      hosts.everywhere("Store", (host) => ofHome("Store", host, ({ inUse }) => inUse)),
+      (all) => all.flat()
+    ),
+    copies: Effect.gen(function* () {
+      const [first] = yield* hosts.alive
+      if (first === undefined) return "unknown" as const
+      return yield* hosts.at("Store", first.id, (host) => ofHome("Store", host, ({ copies }) => copies))
+    }).pipe(Effect.orElseSucceed(() => "unknown" as const)),
+    findOwner: (id) =>
+      Effect.map(
+        hosts.everywhere("Ownership.find", (host) => ofHome("Ownership.find", host, ({ findOwner }) => findOwner(id))),
+        (found) =>
+          found.toSorted((a, b) => weight(b) - weight(a))[0] ?? { id, state: "unknown", pid: undefined, notes: [] }
+      ),
+    volumeUsage: (name) =>
+      Effect.flatMap(options.hostOfVolume("Volume.usage", name), (id) =>
+        hosts.at("Volume.usage", id, (host) => ofHome("Volume.usage", host, ({ volumeUsage }) => volumeUsage(name)))
+      ),
+    sweep: (limits) =>
+      Effect.map(
+        hosts.everywhere("Reaper.sweep", (host) => ofHome("Reaper.sweep", host, ({ sweep }) => sweep(limits))),
+        (reports) =>
+          Report.of(
+            reports.flatMap(({ verdicts }) => verdicts),
+            { dryRun: limits.dryRun, isComplete: reports.every(({ isComplete }) => isComplete) }
+          )
+      )
+  }
+}

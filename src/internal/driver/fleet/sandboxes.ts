@@ -1,0 +1,417 @@
+/** Sandboxes of a fleet: where they are placed, and how they are found again. */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Struct from "effect/Struct"
+import {
+  AlreadyExists,
+  HostUnavailable,
+  LightboxError,
+  NoCapacity,
+  NotFound,
+  Replaced,
+  Unsupported
+} from "../../../LightboxError.ts"
+import type * as Microsandbox from "../../../Microsandbox.ts"
+import { defaultResources } from "../../config/schemas.ts"
+import type { Directory, Host, SandboxRow } from "../../directory/directory.ts"
+import { lock } from "../../ownership/files.ts"
+import { checkCombination } from "../createChecks.ts"
+import type { SandboxPart } from "../parts.ts"
+import { randomId } from "../remote/client.ts"
+import type { Notes } from "./home.ts"
+import type { Hosts } from "./hosts.ts"
+import * as Place from "./place.ts"
+import type { Stock } from "./stock.ts"
+
+type Driver = Microsandbox.Microsandbox["Service"]
+
+const createMethod = "Microsandbox.createSandbox"
+
+const failure = (method: string, reason: LightboxError["reason"]) => new LightboxError({ method, reason })
+
+const lostError = (method: string, { host, name, reason }: SandboxRow) =>
+  failure(
+    method,
+    new HostUnavailable({ host, kind: "Ended", problem: `sandbox "${name}" is lost: ${reason ?? "its host is gone"}` })
+  )
+
+const notFound = (method: string, name: string) => failure(method, new NotFound({ resource: "sandbox", name }))
+
+/** The host refused, and has done nothing: another may take the sandbox. */
+const isRefusal = ({ reason }: LightboxError): boolean =>
+  reason._tag === "NoCapacity" ||
+  reason._tag === "NoSpace" ||
+  // It cannot boot anything, and cordons itself soon.
+  reason._tag === "NoVirtualization" ||
+  reason._tag === "RuntimeMissing" ||
+  (reason._tag === "HostUnavailable" && reason.kind !== "Lost" && reason.kind !== "Refused") ||
+  // The directory knew more than the host has by now.
+  (reason._tag === "NotFound" && reason.resource === "snapshot")
+
+/** Whether a host has lost the session of this program, and done nothing. */
+const isEnded = ({ reason }: LightboxError): boolean => reason._tag === "HostUnavailable" && reason.kind === "Ended"
+
+/** Ids are unique on a host. In the fleet, they also name the host. */
+const idAt = (host: string, id: string): string => `${host}~${id}`
+
+const seenAt =
+  (info: Microsandbox.SandboxInfo) =>
+  (host: string): Microsandbox.SandboxInfo =>
+    Struct.assign(info, { id: idAt(host, info.id) })
+
+/** What a host calls a sandbox. */
+const ownOf = ({ id }: Microsandbox.SandboxRef): { readonly host: string | undefined; readonly id: string } => {
+  const end = id.indexOf("~")
+  return end === -1 ? { host: undefined, id } : { host: id.slice(0, end), id: id.slice(end + 1) }
+}
+
+/** Names of volumes that a configuration mounts. */
+const volumesOf = ({ config }: Microsandbox.CreateSandbox): ReadonlyArray<string> => [
+  ...new Set(Object.values(config.mounts ?? {}).flatMap((mount) => ("volume" in mount ? [mount.volume] : [])))
+]
+
+/** Finds the host of a sandbox. */
+export interface Routes {
+  readonly hostOf: (method: string, name: string) => Effect.Effect<string, LightboxError>
+  readonly remember: (name: string, host: string) => void
+  readonly forget: (name: string) => void
+}
+
+/** The hosts of sandboxes. Those that this program has used are reached while the directory is away. */
+export const makeRoutes = (directory: Directory): Routes => {
+  const known = new Map<string, string>()
+  return {
+    hostOf: (method, name) =>
+      Effect.suspend(() => {
+        const host = known.get(name)
+        if (host !== undefined) return Effect.succeed(host)
+        return Effect.flatMap(directory.find(name), (row) => {
+          if (row === undefined) return Effect.fail(notFound(method, name))
+          if (row.state === "lost") return Effect.fail(lostError(method, row))
+          known.set(name, row.host)
+          return Effect.succeed(row.host)
+        })
+      }),
+    remember: (name, host) => {
+      known.set(name, host)
+    },
+    forget: (name) => {
+      known.delete(name)
+    }
+  }
+}
+
+export const make = (options: {
+  readonly directory: Directory
+  readonly hosts: Hosts
+  readonly notes: Notes
+  readonly routes: Routes
+  readonly stock: Stock
+  /** What names this program in the directory. */
+  readonly owner: string
+  readonly architecture: string | undefined
+  readonly labels: { readonly [name: string]: string }
+  /** Of the fleet, whose locks volumes need. */
+  readonly home: Pick<Driver, "home" | "remoteHome">
+}): SandboxPart => {
+  const { directory, hosts, notes, routes, stock } = options
+
+  const away = (name: string) => (error: LightboxError) =>
+    Effect.sync(() => {
+      // It may have been given up, or be on another host by now.
+      if (["HostUnavailable", "NotFound", "Replaced"].includes(error.reason._tag)) routes.forget(name)
+    })
+
+  /** Does something with a sandbox, on its host. */
+  const on = <A, R = never>(
+    method: string,
+    sandbox: Microsandbox.SandboxRef,
+    use: (driver: Driver, own: Microsandbox.SandboxRef) => Effect.Effect<A, LightboxError, R>
+  ): Effect.Effect<A, LightboxError, R> => {
+    const { name } = sandbox
+    const own = ownOf(sandbox)
+    return routes.hostOf(method, name).pipe(
+      // Another host has a sandbox of this name by now.
+      Effect.filterOrFail(
+        (host) => own.host === undefined || own.host === host,
+        () => failure(method, new Replaced({ name }))
+      ),
+      Effect.flatMap((id) => hosts.at(method, id, ({ driver }) => use(driver, { name, id: own.id }))),
+      Effect.tapError(away(name))
+    )
+  }
+
+  // =========================================================================
+  // Placement
+  // =========================================================================
+
+  /** The host of all peers: their proxy is on it. */
+  const peersOf = Effect.fnUntraced(function* (request: Microsandbox.CreateSandbox) {
+    const peers = request.proxy?.peers
+    if (request.proxy !== undefined && peers === undefined) {
+      const problem = "the host cannot reach a proxy of this machine"
+      return yield* failure(createMethod, new Unsupported({ feature: "a proxy", problem }))
+    }
+    const found = new Set(
+      yield* Effect.forEach(peers ?? [], ({ sandbox }) => routes.hostOf(createMethod, sandbox.name))
+    )
+    if (found.size > 1) {
+      const problem = `the sandboxes that it connects to are on different hosts (${[...found].join(", ")})`
+      return yield* failure(createMethod, new Unsupported({ feature: "a group on several hosts", problem }))
+    }
+    return found
+  })
+
+  const wantedOf = Effect.fnUntraced(function* (request: Microsandbox.CreateSandbox, volumes: ReadonlyArray<string>) {
+    const { config, source } = request
+    const peers = yield* peersOf(request)
+    const held = yield* directory.holders("volume", volumes)
+    const needs = volumes.flatMap((name) => {
+      const having = new Set(held.flatMap((holding) => (holding.name === name ? [holding.host] : [])))
+      return having.size === 0 ? [] : [{ name: `volume "${name}"`, hosts: having }]
+    })
+    const wanted: Place.Wanted = {
+      memory: config.resources?.memory ?? defaultResources.memory,
+      architecture: options.architecture,
+      labels: options.labels,
+      sources: undefined,
+      needs: peers.size === 0 ? needs : [...needs, { name: "the sandboxes that it connects to", hosts: peers }],
+      images: new Set()
+    }
+    const asked: Microsandbox.CreateSandbox =
+      request.proxy?.peers === undefined
+        ? request
+        : {
+            ...request,
+            proxy: {
+              ...request.proxy,
+              peers: request.proxy.peers.map((peer) => ({
+                ...peer,
+                sandbox: { name: peer.sandbox.name, id: ownOf(peer.sandbox).id }
+              }))
+            }
+          }
+    if (source._tag === "Image") {
+      const images = yield* directory.holders("image", [source.reference])
+      return { request: asked, wanted: { ...wanted, images: new Set(images.map(({ host }) => host)) } }
+    }
+    const snapshot = yield* stock.resolve(source.name)
+    // Until snapshots are copied between hosts, only those that have it can boot it. A copy to the chosen host would make
+    // this a bonus, as for images, and happen before `createOn`.
+    const having = new Set(yield* stock.snapshotHolders(createMethod, snapshot))
+    return {
+      // A host's own link may be older than that of the fleet.
+      request: { ...asked, source: { _tag: "Snapshot" as const, name: snapshot } },
+      wanted: { ...wanted, sources: { name: `snapshot "${snapshot}"`, hosts: having } }
+    }
+  })
+
+  /** Takes the name of a sandbox for this creation. */
+  const claim = Effect.fnUntraced(function* (
+    request: Microsandbox.CreateSandbox,
+    key: string,
+    host: Host,
+    memory: number
+  ): Effect.fn.Return<void, LightboxError> {
+    const { name } = request
+    const claiming = directory.claim({
+      name,
+      host: host.id,
+      incarnation: host.incarnation,
+      owner: options.owner,
+      request: key,
+      memory,
+      detached: request.detached === true
+    })
+    const taken = failure(createMethod, new AlreadyExists({ resource: "sandbox", name }))
+    for (let attempt = 0; attempt < 4; attempt++) {
+      if (yield* claiming) return
+      const row = yield* directory.find(name)
+      if (row === undefined) continue
+      // Nothing on a host is given up for a name: the host of a lost sandbox does not have it, or is gone.
+      if (row.state !== "lost") {
+        const found = yield* Effect.catchReason(
+          hosts.at(createMethod, row.host, ({ driver }) => driver.getSandbox(name)),
+          "LightboxError",
+          "NotFound",
+          () => Effect.undefined
+        )
+        // Somebody creates it at this moment. If nobody does, its host tells the directory so.
+        if (found === undefined ? row.state === "creating" : request.onConflict !== "replace") return yield* taken
+        if (found !== undefined) {
+          yield* hosts.at(createMethod, row.host, ({ driver }) => driver.removeSandbox(found, { force: true }))
+        }
+      }
+      yield* directory.forget(name, row.request)
+    }
+    return yield* taken
+  })
+
+  /** Creates it on a host that has been chosen. */
+  const createOn = (host: Host, request: Microsandbox.CreateSandbox, refuseIfFull: boolean) =>
+    hosts.at(createMethod, host.id, (reached) =>
+      Effect.andThen(
+        notes.tell(reached, "sandbox", request.name),
+        reached.driver.createSandbox({ ...request, refuseIfFull })
+      )
+    )
+
+  const create = Effect.fnUntraced(function* (
+    given: Microsandbox.CreateSandbox,
+    volumes: ReadonlyArray<string>
+  ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
+    yield* checkCombination(given)
+    const { request, wanted } = yield* wantedOf(given, volumes)
+    const all = yield* hosts.all
+    const candidates = Place.order(all, wanted)
+    const [best] = candidates
+    if (best === undefined) {
+      // Naming those that will be back makes a caller wait for them.
+      const problem = Place.explain(all, wanted)
+      return yield* failure(createMethod, new NoCapacity({ problem }))
+    }
+    const key = randomId()
+    yield* claim(request, key, best, wanted.memory)
+    const forget = Effect.ignore(directory.forget(request.name, key), {
+      log: "Debug",
+      message: `The directory keeps the name of sandbox "${request.name}"`
+    })
+    let refusal: LightboxError | undefined
+    let placed = best
+    const attempt = Effect.fnUntraced(function* (host: Host, refuseIfFull: boolean) {
+      if (host !== placed)
+        yield* directory.move({ name: request.name, request: key, host: host.id, incarnation: host.incarnation })
+      placed = host
+      return yield* createOn(host, request, refuseIfFull).pipe(
+        // Its session has ended, in which nothing was done.
+        Effect.retry({ while: isEnded, times: 1 }),
+        Effect.catchIf(isRefusal, (error) => {
+          refusal = error
+          return Effect.undefined
+        })
+      )
+    })
+    const tried = Effect.gen(function* () {
+      for (const host of candidates) {
+        const info = yield* attempt(host, true)
+        if (info !== undefined) return info
+      }
+      // All are full. Its turn comes at the one with most room.
+      const info = refusal?.reason._tag === "NoCapacity" ? yield* attempt(best, false) : undefined
+      return info ?? (yield* refusal ?? failure(createMethod, new NoCapacity({ problem: Place.explain(all, wanted) })))
+    })
+    const info = yield* tried.pipe(
+      // An outcome that is unknown keeps the name: the host tells what became of it.
+      Effect.tapError(({ outcome }) => (outcome === "unknown" ? Effect.void : forget)),
+      Effect.onInterrupt(() => forget)
+    )
+    routes.remember(info.name, placed.id)
+    // The sandbox exists, and its host tells the directory again.
+    yield* Effect.ignore(
+      Effect.andThen(
+        directory.created(info.name, key, info.id),
+        directory.hold(
+          placed.id,
+          volumes.map((name) => ({ kind: "volume", name }))
+        )
+      ),
+      { log: "Warn", message: `The directory does not know sandbox "${info.name}" yet` }
+    )
+    return seenAt(info)(placed.id)
+  })
+
+  const forgetRow = (name: string, isSame: (row: SandboxRow) => boolean) =>
+    Effect.flatMap(directory.find(name), (row) =>
+      row !== undefined && isSame(row) ? directory.forget(name, row.request) : Effect.void
+    )
+
+  return {
+    createSandbox: Effect.fn("Microsandbox.createSandbox")((request) => {
+      const volumes = volumesOf(request)
+      if (volumes.length === 0) return create(request, volumes)
+      return Effect.scoped(
+        Effect.gen(function* () {
+          const held = new Set((yield* directory.holders("volume", volumes)).map(({ name }) => name))
+          // One that does not exist is created with the sandbox: only on one host.
+          for (const name of volumes.filter((name) => !held.has(name)).toSorted())
+            yield* lock(options.home, stock.lockOf(name))
+          return yield* create(request, volumes)
+        })
+      )
+    }),
+    getSandbox: Effect.fn("Microsandbox.getSandbox")((name) =>
+      routes.hostOf("Microsandbox.getSandbox", name).pipe(
+        Effect.flatMap((id) =>
+          hosts.at("Microsandbox.getSandbox", id, ({ driver }) =>
+            Effect.map(driver.getSandbox(name), (info) => seenAt(info)(id))
+          )
+        ),
+        Effect.tapError(away(name))
+      )
+    ),
+    listSandboxes: Effect.fn("Microsandbox.listSandboxes")((filter) =>
+      Effect.map(
+        hosts.everywhere("Microsandbox.listSandboxes", ({ driver, id }) =>
+          Effect.map(driver.listSandboxes(filter), (all) => all.map((info) => seenAt(info)(id)))
+        ),
+        (all) => all.flat()
+      )
+    ),
+    startSandbox: Effect.fn("Microsandbox.startSandbox")((sandbox, options) =>
+      on("Microsandbox.startSandbox", sandbox, (driver, own) => driver.startSandbox(own, options)).pipe(
+        Effect.flatMap((info) => Effect.map(routes.hostOf("Microsandbox.startSandbox", info.name), seenAt(info)))
+      )
+    ),
+    stopSandbox: Effect.fn("Microsandbox.stopSandbox")((sandbox, options) =>
+      on("Microsandbox.stopSandbox", sandbox, (driver, own) => driver.stopSandbox(own, options))
+    ),
+    killSandbox: Effect.fn("Microsandbox.killSandbox")((sandbox) =>
+      on("Microsandbox.killSandbox", sandbox, (driver, own) => driver.killSandbox(own))
+    ),
+    getSandboxLifecycle: Effect.fn("Microsandbox.getSandboxLifecycle")((sandbox) =>
+      on("Microsandbox.getSandboxLifecycle", sandbox, (driver, own) => driver.getSandboxLifecycle(own))
+    ),
+    detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
+      const method = "Microsandbox.detachSandbox"
+      yield* on(method, sandbox, (driver, own) => driver.detachSandbox(own))
+      yield* directory.detached(sandbox.name, yield* routes.hostOf(method, sandbox.name))
+    }),
+    removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
+      const method = "Microsandbox.removeSandbox"
+      const isLost = on(method, sandbox, (driver, own) => driver.removeSandbox(own, options)).pipe(
+        Effect.as(false),
+        Effect.catchReasons("LightboxError", {
+          // Its row is all that is left of it.
+          NotFound: () => Effect.succeed(true)
+        }),
+        Effect.catchIf(isEnded, (error) =>
+          Effect.flatMap(directory.find(sandbox.name), (row) =>
+            row?.state === "lost" ? Effect.succeed(true) : Effect.fail(error)
+          )
+        )
+      )
+      yield* isLost
+      routes.forget(sandbox.name)
+      yield* Effect.ignore(
+        forgetRow(sandbox.name, ({ host, id }) => (id === null ? "" : idAt(host, id)) === sandbox.id)
+      )
+    }),
+    modifySandbox: Effect.fn("Microsandbox.modifySandbox")((sandbox, change) =>
+      on("Microsandbox.modifySandbox", sandbox, (driver, own) => driver.modifySandbox(own, change))
+    ),
+    connect: Effect.fn("Microsandbox.connect")((sandbox) =>
+      on<Effect.Success<ReturnType<Driver["connect"]>>, Scope.Scope>("Microsandbox.connect", sandbox, (driver, own) =>
+        driver.connect(own)
+      )
+    ),
+    readLogs: Effect.fn("Microsandbox.readLogs")((sandbox, query) =>
+      on("Microsandbox.readLogs", sandbox, (driver, own) => driver.readLogs(own, query))
+    ),
+    readMetrics: Effect.fn("Microsandbox.readMetrics")((sandbox) =>
+      on("Microsandbox.readMetrics", sandbox, (driver, own) => driver.readMetrics(own))
+    ),
+    searchSandbox: Effect.fn("Microsandbox.searchSandbox")((sandbox, needles) =>
+      on("Microsandbox.searchSandbox", sandbox, (driver, own) => driver.searchSandbox(own, needles))
+    )
+  }
+}

@@ -1,0 +1,138 @@
+/** The directory in a real PostgreSQL, and a fleet that uses it. */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import * as Postgres from "../images/Postgres.ts"
+import * as Cases from "../internal/directory/cases.ts"
+import * as Support from "./support.ts"
+
+const pause = Schedule.spaced("50 millis")
+
+class Server extends Context.Service<
+  Server,
+  {
+    readonly url: string
+    /** A database of its own for each test. */
+    readonly database: Effect.Effect<{
+      readonly url: string
+      readonly sql: Context.Service.Shape<typeof SqlClient.SqlClient>
+    }>
+    readonly stop: Effect.Effect<void>
+    readonly start: Effect.Effect<void>
+  }
+>()("effect-lightbox/test/MicrosandboxFleet/postgres.whole.test/Server") {
+  static readonly layer = Layer.effect(
+    Server,
+    Effect.gen(function* () {
+      const scope = yield* Effect.scope
+      const { start, url } = yield* Postgres.make
+      const services = yield* Effect.context<Layer.Success<typeof NodeServices.layer>>()
+      let running = yield* Scope.fork(scope)
+      yield* Scope.provide(start, running)
+      const connect = (url: string) =>
+        Layer.buildWithScope(PgClient.layer({ url: Redacted.make(url) }), scope).pipe(
+          Effect.map((context) => Context.get(context, SqlClient.SqlClient)),
+          // It answers connections a moment before it accepts them.
+          Effect.tap((sql) => Effect.retry(sql`SELECT 1`, { times: 200, schedule: pause })),
+          Effect.orDie
+        )
+      let count = 0
+      return {
+        url,
+        database: Effect.gen(function* () {
+          const name = `fleet${++count}`
+          const admin = yield* connect(url)
+          yield* Effect.orDie(admin.unsafe(`CREATE DATABASE ${name}`))
+          const own = url.replace(/postgres$/, name)
+          return { url: own, sql: yield* connect(own) }
+        }),
+        stop: Effect.suspend(() => Scope.close(running, Exit.void)),
+        start: Effect.gen(function* () {
+          running = yield* Scope.fork(scope)
+          yield* Scope.provide(start, running)
+        }).pipe(Effect.provideContext(services), Effect.orDie)
+      }
+    })
+  ).pipe(Layer.provide(NodeServices.layer), Layer.orDie)
+}
+
+layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a directory in PostgreSQL", (it) => {
+  /** Nothing waits for the clock of the database: what it has written becomes older. */
+  const withPass = (
+    run: (url: string, pass: (millis: number) => Effect.Effect<void>) => Effect.Effect<void, unknown, Scope.Scope>
+  ) =>
+    Effect.gen(function* () {
+      const { database } = yield* Server
+      const { sql, url } = yield* database
+      yield* run(url, (millis) =>
+        Effect.gen(function* () {
+          yield* sql`UPDATE lightbox_hosts SET seen_at = seen_at - ${millis}::double precision`
+          yield* sql`UPDATE lightbox_sandboxes SET lease_until = lease_until - ${millis}::double precision,
+            updated_at = updated_at - ${millis}::double precision`
+          yield* sql`UPDATE lightbox_locks SET held_until = held_until - ${millis}::double precision`
+        }).pipe(Effect.orDie)
+      )
+    })
+
+  it.effect("keeps hosts", () => withPass(Cases.keepsHosts))
+  it.effect("gives a name to one creation", () => withPass(Cases.givesANameOnce))
+  it.effect("loses no sandbox before its host is gone and its lease has run out", () =>
+    withPass(Cases.losesNothingEarly)
+  )
+  it.effect("gives a lock to one holder, until it runs out", () => withPass(Cases.locksOnce))
+  it.effect("keeps records, names, and what hosts have", () => withPass(Cases.keepsRecords))
+
+  it.effect("creates its tables once, however many begin at the same time", () =>
+    Effect.gen(function* () {
+      const { database } = yield* Server
+      const { url } = yield* database
+      const all = yield* Effect.forEach([1, 2, 3, 4], () => Cases.open(url), { concurrency: "unbounded" })
+      for (const directory of all) assert.deepStrictEqual(yield* directory.hosts, [])
+    })
+  )
+
+  it.effect("serves a fleet, which goes on while it is away", () =>
+    Effect.gen(function* () {
+      const { database, start, stop } = yield* Server
+      const { url } = yield* database
+      const a = yield* Support.host(url, { twin: { budget: { memory: "1G" } } })
+      const b = yield* Support.host(url, { twin: { budget: { memory: "1G" } } })
+      const { services } = yield* Support.program(url)
+      const resources = { memory: "256M" } as const
+      const definition = Snapshot.make("app", "busybox").pipe(
+        Snapshot.resources(resources),
+        Snapshot.shell("echo built > /root/built")
+      )
+      yield* Effect.provideContext(Snapshot.build(definition), services)
+      const launch = (options: Sandbox.LaunchOptions) =>
+        Effect.provideContext(Sandbox.launch({ resources, ...options }), services)
+      const sandbox = yield* launch({ snapshot: "app", name: "mine" })
+      yield* launch({ image: "busybox", name: "one" })
+      yield* launch({ image: "busybox", name: "two" })
+      const counts = yield* Effect.forEach([a, b], ({ control }) =>
+        Effect.map(control.inventory, ({ sandboxes }) => sandboxes.length)
+      )
+      assert.isTrue(counts.every((count) => count > 0))
+
+      yield* stop
+      assert.strictEqual(yield* sandbox.readFileString("/root/built"), "built\n")
+      const late = yield* Effect.flip(launch({ image: "busybox", name: "late" }))
+      assert.strictEqual(late.reason._tag, "HostUnavailable")
+      assert.notInclude(late.message, "@effect")
+
+      yield* start
+      const back = yield* Effect.retry(launch({ image: "busybox", name: "back" }), { times: 200, schedule: pause })
+      assert.strictEqual((yield* back.exec("true")).exitCode, 0)
+    })
+  )
+})

@@ -1,0 +1,147 @@
+/** What a directory promises, in any database. */
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { graceMillis, isAlive, lockMillis } from "../../../src/internal/directory/directory.ts"
+import * as Directories from "../../../src/internal/directory/open.ts"
+import { localCapabilities } from "../../../src/internal/driver/parts.ts"
+
+export const open = (url: string) => Directories.open("test", "directory", Redacted.make(url))
+
+export const registration = (id: string, incarnation = "1") => ({
+  id,
+  incarnation,
+  address: `http://${id}.example.com:7400`,
+  version: "0",
+  architecture: "x64",
+  labels: { zone: "a" },
+  capabilities: localCapabilities,
+  cpus: 2
+})
+
+export const claim = (name: string, host: string, request: string) => ({
+  name,
+  host,
+  incarnation: "1",
+  owner: "test",
+  request,
+  memory: 100,
+  detached: false
+})
+
+/** Lets time pass for the database. */
+type Pass = (millis: number) => Effect.Effect<void>
+
+export const keepsHosts = Effect.fnUntraced(function* (url: string) {
+  const directory = yield* open(url)
+  yield* directory.register(registration("a"))
+  yield* directory.register(registration("b"))
+  assert.isTrue(yield* directory.beat({ id: "a", incarnation: "1", memory: 1000, used: 10 }))
+  assert.isFalse(yield* directory.beat({ id: "a", incarnation: "2", memory: 1000, used: 10 }))
+  assert.isTrue(yield* directory.claim(claim("one", "a", "r1")))
+  const [a, b] = yield* directory.hosts
+  assert.deepInclude(a, { ...registration("a"), memory: 1000, used: 10, reserved: 100, sandboxes: 1, state: "up" })
+  assert.isTrue(a !== undefined && isAlive(a))
+  assert.deepInclude(b, { id: "b", reserved: 0, cordoned: 0, reason: null })
+  assert.isTrue(yield* directory.cordon("a", "a new disk"))
+  assert.isTrue(yield* directory.cordon("a", "another reason"))
+  assert.isFalse(yield* directory.cordon("none", "a new disk"))
+  // A restart does not end it.
+  yield* directory.register(registration("a", "2"))
+  assert.deepInclude((yield* directory.hosts)[0], { cordoned: 1, reason: "a new disk", incarnation: "2" })
+  yield* directory.uncordon("a")
+  assert.deepInclude((yield* directory.hosts)[0], { cordoned: 0, reason: null })
+  yield* directory.leave({ id: "b", incarnation: "1" })
+  assert.isFalse((yield* directory.hosts).slice(1).some(isAlive))
+})
+
+export const givesANameOnce = Effect.fnUntraced(function* (url: string) {
+  const directory = yield* open(url)
+  const other = yield* open(url)
+  yield* directory.register(registration("a"))
+  const claimed = yield* Effect.all([directory.claim(claim("one", "a", "r1")), other.claim(claim("one", "b", "r2"))], {
+    concurrency: "unbounded"
+  })
+  assert.strictEqual(claimed.filter(Boolean).length, 1)
+  const row = yield* directory.find("one")
+  const [mine, theirs] = row?.request === "r1" ? ["r1", "r2"] : ["r2", "r1"]
+  // Only the creation that has the name changes it.
+  yield* directory.created("one", theirs, "wrong")
+  yield* directory.forget("one", theirs)
+  yield* directory.created("one", mine, "right")
+  assert.deepInclude(yield* directory.find("one"), { id: "right", state: "running", request: mine })
+  yield* directory.forget("one", mine)
+  assert.isUndefined(yield* directory.find("one"))
+})
+
+export const losesNothingEarly = Effect.fnUntraced(function* (url: string, pass: Pass) {
+  const directory = yield* open(url)
+  yield* directory.register(registration("a"))
+  yield* directory.register(registration("b"))
+  yield* directory.claim(claim("on-a", "a", "r1"))
+  yield* directory.claim(claim("on-b", "b", "r2"))
+  yield* directory.created("on-a", "r1", "id")
+  yield* directory.renew({ id: "a", incarnation: "1" }, graceMillis + 1000)
+  assert.deepStrictEqual(yield* directory.loseOfGone, [])
+  yield* pass(graceMillis + 100)
+  yield* directory.beat({ id: "b", incarnation: "1", memory: 1, used: 1 })
+  // Its lease has not run out.
+  assert.deepStrictEqual(yield* directory.loseOfGone, [])
+  yield* pass(2000)
+  assert.deepStrictEqual(yield* directory.loseOfGone, ["on-a"])
+  assert.deepInclude(yield* directory.find("on-a"), {
+    state: "lost",
+    id: "id",
+    reason: "its host a has not been seen for too long"
+  })
+  assert.deepInclude(yield* directory.find("on-b"), { state: "creating" })
+})
+
+export const locksOnce = Effect.fnUntraced(function* (url: string, pass: Pass) {
+  const directory = yield* open(url)
+  const other = yield* open(url)
+  const taken = yield* Effect.all([directory.lock("names", "x"), other.lock("names", "y")], {
+    concurrency: "unbounded"
+  })
+  assert.strictEqual(taken.filter(Boolean).length, 1)
+  const [holder, waiting] = taken[0] ? ["x", "y"] : ["y", "x"]
+  assert.isTrue(yield* directory.keepLock("names", holder))
+  assert.isFalse(yield* directory.keepLock("names", waiting))
+  yield* other.unlock("names", waiting)
+  assert.isTrue(yield* directory.isLocked("names"))
+  yield* pass(lockMillis + 100)
+  assert.isFalse(yield* directory.isLocked("names"))
+  assert.isTrue(yield* other.lock("names", waiting))
+  assert.isFalse(yield* directory.keepLock("names", holder))
+})
+
+export const keepsRecords = Effect.fnUntraced(function* (url: string) {
+  const directory = yield* open(url)
+  yield* directory.writeRecord("names/app.json", "1")
+  yield* directory.writeRecord("names/app.json", "2")
+  yield* directory.writeRecord("namesake/other", "3")
+  yield* directory.setRecordTime("used/key", 42)
+  assert.strictEqual(yield* directory.readRecord("names/app.json"), "2")
+  assert.deepStrictEqual(yield* directory.listRecords("names"), ["app.json"])
+  assert.strictEqual(yield* directory.recordTime("used/key"), 42)
+  yield* directory.removeRecord("names/app.json")
+  assert.isUndefined(yield* directory.readRecord("names/app.json"))
+  yield* directory.setLink("app", "lb-1")
+  yield* directory.setLink("app", "lb-2")
+  assert.deepStrictEqual(yield* directory.links, [{ name: "app", snapshot: "lb-2" }])
+  assert.isTrue(yield* directory.removeLink("app"))
+  assert.isFalse(yield* directory.removeLink("app"))
+  yield* directory.hold("a", [
+    { kind: "snapshot", name: "lb-1" },
+    { kind: "image", name: "busybox" }
+  ])
+  const before = yield* directory.time
+  assert.deepStrictEqual(yield* directory.holders("snapshot", ["lb-1", "busybox"]), [
+    { kind: "snapshot", name: "lb-1", host: "a" }
+  ])
+  // What was noted after a host was looked at stays.
+  yield* directory.drop("a", "snapshot", "lb-1", before - 1000)
+  assert.lengthOf(yield* directory.held("a"), 2)
+  yield* directory.drop("a", "snapshot", "lb-1", undefined)
+  assert.lengthOf(yield* directory.held("a"), 1)
+})
