@@ -382,8 +382,8 @@ const decodeList = optionsDecoder(
   Schema.Struct({ snapshot: Schema.optional(SnapshotName), limit: Schema.optional(intBetween(1, 1_000_000)) })
 )
 
-/** Reads the beginning and the end of a record, or all of one without an end. */
-const summaryOf = Effect.fnUntraced(function* (
+/** @internal Reads the beginning and the end of a record, or all of one without an end. */
+export const summaryOf = Effect.fnUntraced(function* (
   method: string,
   home: string,
   entry: Records.Entry

@@ -47,6 +47,9 @@ export const Proxy = Schema.Struct({ port: Schema.Int })
 /** The token is that of the environment if it is missing. */
 export const Mcp = Schema.Struct({ url: Schema.String, token: Schema.optionalKey(Schema.String) })
 
+/** The link works once. */
+export const Ui = Schema.Struct({ url: Schema.String })
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** The members of a group. */
