@@ -60,9 +60,11 @@ const commands = (pace: number): { readonly [name: string]: MicrosandboxMemory.C
     }),
   flood: ({ argv, stdout }) =>
     Effect.gen(function* () {
-      for (let count = 1; count <= Number(argv[1]); count++) {
-        yield* stdout(`line ${count}: compiling src/modules/part-${count % 97}/component-${count}.ts\n`)
-      }
+      const all = Array.from(
+        { length: Number(argv[1]) },
+        (_, at) => `line ${at + 1}: compiling src/modules/part-${at % 97}/component-${at}.ts\n`
+      )
+      for (let at = 0; at < all.length; at += 100) yield* stdout(all.slice(at, at + 100).join(""))
       return 0
     })
 })

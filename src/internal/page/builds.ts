@@ -12,6 +12,7 @@ import * as Plan from "../../Plan.ts"
 import { unlessMissing } from "../host/durable.ts"
 import * as BuildSpans from "../report/buildSpans.ts"
 import * as Records from "../store/records.ts"
+import { Interval } from "./changes.ts"
 import * as Protocol from "./protocol.ts"
 
 export interface Builds {
@@ -24,8 +25,6 @@ export interface Builds {
 }
 
 const method = "Page.serve"
-
-const interval = Duration.millis(500)
 
 /** Records that are read at once. */
 const concurrency = 16
@@ -118,6 +117,7 @@ export const make = Effect.fnUntraced(function* (
   driver: Microsandbox.Microsandbox["Service"]
 ): Effect.fn.Return<Builds> {
   const { home } = driver
+  const interval = yield* Interval
   const provided = Effect.provideService(Microsandbox.Microsandbox, driver)
 
   /** Tells versions of a record apart. A process can die without a change of its record. */
@@ -176,6 +176,6 @@ export const make = Effect.fnUntraced(function* (
           last = output.last
           return Stream.fromIterable(output.pieces)
         })
-      }).pipe(Stream.rechunk(4))
+      }).pipe(Stream.rechunk(1))
   }
 })

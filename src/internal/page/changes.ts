@@ -1,18 +1,23 @@
 /** Tells a page what has changed: the sandboxes and the builds of a home. */
+import * as Arr from "effect/Array"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Record from "effect/Record"
 import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
+import * as Labels from "../ownership/labels.ts"
 import type * as Builds from "./builds.ts"
 import * as Protocol from "./protocol.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-/** How often a page is told. Several pages share a look. */
-const interval = Duration.seconds(1)
-const shared = Duration.millis(900)
+/** How often a page is told what has changed. */
+export const Interval = Context.Reference<Duration.Duration>("effect-lightbox/internal/page/changes/Interval", {
+  defaultValue: () => Duration.seconds(1)
+})
 
 /** Sandboxes that are measured at once. */
 const concurrency = 16
@@ -21,9 +26,13 @@ const millis = (time: DateTime.Utc | undefined): { readonly createdAt?: number }
   time === undefined ? {} : { createdAt: DateTime.toEpochMillis(time) }
 
 const rowOf = (info: Microsandbox.SandboxInfo): Protocol.Sandbox => {
-  const { cpus, cwd, id, image, labels, memory, name, ports, shell, status, volumes } = info
+  const { cpus, cwd, id, image, labels: all, memory, name, ports, shell, status, volumes } = info
+  const snapshot = all[Labels.snapshotLabel]
+  // The others are the library's own.
+  const labels = Record.filter(all, (_, key) => !key.startsWith("lightbox."))
   return {
     ...{ id, name, status, cpus, memory, ports, volumes, labels, shell },
+    ...(snapshot === undefined ? {} : { snapshot }),
     ...(image === undefined ? {} : { image }),
     ...(cwd === undefined ? {} : { cwd }),
     ...millis(info.createdAt)
@@ -75,10 +84,7 @@ const differ = <Row extends { readonly id: string }>(known: Map<string, string>,
   return { changed, removed: [...removed] }
 }
 
-const parts = <A>(all: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> =>
-  Array.from({ length: Math.ceil(all.length / Protocol.maxRows) }, (_, at) =>
-    all.slice(at * Protocol.maxRows, (at + 1) * Protocol.maxRows)
-  )
+const parts = <A>(all: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => Arr.chunksOf(all, Protocol.maxRows)
 
 const changesOf = <Row extends { readonly id: string }, A>(
   known: Map<string, string>,
@@ -98,6 +104,9 @@ export const make = Effect.fnUntraced(function* (
   driver: Driver,
   builds: Builds.Builds
 ): Effect.fn.Return<Stream.Stream<Protocol.Change>> {
+  const interval = yield* Interval
+  // Several pages share a look.
+  const shared = Duration.times(interval, 0.9)
   const sandboxes = yield* Effect.cachedWithTTL(look(driver), shared)
   const list = yield* Effect.cachedWithTTL(builds.list, shared)
   const { backend, capabilities, home, version } = driver

@@ -1,4 +1,5 @@
 /** Answers what the page asks. */
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -23,15 +24,12 @@ import * as Terminals from "./terminals.ts"
 
 const method = "Page.serve"
 
-/** How often the jobs of a sandbox are listed, while a page shows them. */
-const interval = Duration.seconds(2)
-
 /** Names whose generations are read at once. */
 const concurrency = 8
 
 const problemOf = (error: LightboxError): Protocol.Problem => {
   const hint = FailureText.hintFor("cli", error)
-  return { problem: error.message, reason: error.reason._tag, ...(hint === undefined ? {} : { hint }) }
+  return { problem: FailureText.what(error), reason: error.reason._tag, ...(hint === undefined ? {} : { hint }) }
 }
 
 const telling = <A, R>(effect: Effect.Effect<A, LightboxError, R>): Effect.Effect<A, Protocol.Problem, R> =>
@@ -120,15 +118,16 @@ export const layer = Protocol.operations.toLayer(
             )
           )
         ).pipe(
-          Stream.map(({ source, text, timestamp }) => ({ at: millis(timestamp), source, text })),
-          Stream.rechunk(Protocol.maxRows)
+          Stream.map(({ source, text, timestamp }): Protocol.LogEntry => ({ at: millis(timestamp), source, text })),
+          Stream.mapArray((entries) => Arr.chunksOf(entries, Protocol.maxRows)),
+          Stream.rechunk(1)
         ),
       jobs: ({ name }) => {
         let isFirst = true
         return providedAll(
           streaming(name, (sandbox) => {
             const list = Effect.suspend(() => {
-              const wait = isFirst ? Effect.void : Effect.sleep(interval)
+              const wait = isFirst ? Effect.void : Effect.flatMap(Changes.Interval, Effect.sleep)
               isFirst = false
               return Effect.andThen(wait, sandbox.jobs)
             })
@@ -149,7 +148,7 @@ export const layer = Protocol.operations.toLayer(
                   ? decoder.decode(event.bytes, { stream: true })
                   : `\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
               ),
-              Stream.rechunk(4)
+              Stream.rechunk(1)
             )
           })
         ),

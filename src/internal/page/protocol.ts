@@ -63,6 +63,9 @@ export const Sandbox = Schema.Struct({
   memory: Schema.Finite,
   ports: Schema.Array(PublishedPort),
   volumes: Schema.Array(Schema.String),
+  /** The snapshot that it was launched from. */
+  snapshot: Schema.optionalKey(Schema.String),
+  /** Those of the program that launched it. */
   labels: Schema.Record(Schema.String, Schema.String),
   cwd: Schema.optionalKey(Schema.String),
   shell: Schema.String,
@@ -303,7 +306,7 @@ export const operations = RpcGroup.make(
     stream: true
   }),
   // Sandboxes.
-  Rpc.make("logs", { payload: { name, system: Schema.Boolean }, success: LogEntry, error, stream: true }),
+  Rpc.make("logs", { payload: { name, system: Schema.Boolean }, success: Schema.Array(LogEntry), error, stream: true }),
   Rpc.make("jobs", { payload: { name }, success: Schema.Array(Job), error, stream: true }),
   Rpc.make("jobLog", { payload: { name, id: Schema.String }, success: Schema.String, error, stream: true }),
   Rpc.make("files", {

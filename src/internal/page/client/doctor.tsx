@@ -18,7 +18,7 @@ export const Doctor = (): JSX.Element => {
         {(findings) => (
           <ul class="findings">
             {findings.map(({ found, remedy, status, topic }) => (
-              <li key={topic} class={status}>
+              <li key={topic}>
                 <h2>{topic}</h2>
                 <State word={status} />
                 <p>{found}</p>

@@ -120,7 +120,7 @@ const Page = (): JSX.Element => {
 addEventListener("keydown", (event) => {
   const target = event.target
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return
-  if (target instanceof HTMLElement && target.closest("input, textarea, select, .terminal") !== null) return
+  if (target instanceof HTMLElement && target.closest("input, textarea, select, .shell") !== null) return
   const search = document.querySelector<HTMLElement>("main input[type=search]")
   if (search === null) return
   event.preventDefault()

@@ -117,7 +117,7 @@ const Forwarded = ({ name, onClose, port }: {
 const Overview = ({ sandbox }: { readonly sandbox: Sandbox }) => {
   const { usages } = useStore()
   const now = useNow()
-  const { cpus, cwd, id, image, labels, memory, name, ports, shell, status, volumes } = sandbox
+  const { cpus, cwd, id, image, labels, memory, name, ports, shell, snapshot, status, volumes } = sandbox
   const usage = usages.get(id)
   return (
     <>
@@ -151,6 +151,7 @@ const Overview = ({ sandbox }: { readonly sandbox: Sandbox }) => {
       )}
       <Facts
         of={[
+          ["Snapshot", snapshot],
           ["Image", image],
           ["Size", `${cpus} ${cpus === 1 ? "CPU" : "CPUs"}, ${bytes(memory)}`],
           ["Up", usage === undefined ? undefined : duration(usage.last.uptime)],
@@ -224,7 +225,7 @@ const Logs = ({ name, status }: Sandbox) => {
       {
         restart: () => lines.clear(),
         values: (values) => {
-          for (const { source, text } of values) lines.add(text, source === "output" ? "stdout" : source)
+          for (const { source, text } of values.flat()) lines.add(text, source === "output" ? "stdout" : source)
           setVersion((before) => before + 1)
         },
         end: () => {

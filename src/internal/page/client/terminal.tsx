@@ -102,7 +102,7 @@ export const Terminal = ({ name }: { readonly name: string }): JSX.Element => {
           </button>
         </div>
       )}
-      <div class="terminal" ref={box} role="region" aria-label={`Terminal in ${name}`} />
+      <div class="shell" ref={box} role="region" aria-label={`Terminal in ${name}`} />
       <p class="quiet">The shell ends when you leave this view.</p>
     </>
   )
