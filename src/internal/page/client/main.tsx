@@ -109,7 +109,7 @@ const Page = (): JSX.Element => {
           Not connected, trying again. If <code>lightbox ui</code> has ended, start it again and open its new link.
         </p>
       ) : null}
-      <main tabIndex={-1} class={name === undefined ? `view ${view}` : `view one ${view}`}>
+      <main id="main" tabIndex={-1} class={name === undefined ? `view ${view}` : `view one ${view}`}>
         <View route={route} />
       </main>
     </>
