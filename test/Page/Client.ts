@@ -16,9 +16,7 @@ export const ask = (port: number, path: string, headers: Http.OutgoingHttpHeader
     const request = Http.request({ host: "127.0.0.1", port, path, method, agent: false, headers }, (response) => {
       let text = ""
       response.setEncoding("utf8").on("data", (part: string) => (text += part))
-      response.on("end", () =>
-        resume(Effect.succeed({ status: response.statusCode, headers: response.headers, text }))
-      )
+      response.on("end", () => resume(Effect.succeed({ status: response.statusCode, headers: response.headers, text })))
     })
     request.on("error", (error) => resume(Effect.fail(error)))
     request.end()

@@ -59,7 +59,10 @@ describe("the link", () => {
       const [cookie = ""] = first.headers["set-cookie"] ?? []
       assert.match(cookie, new RegExp(`^lightbox-${port}=[\\w-]{43}; HttpOnly; SameSite=Strict; Path=/$`))
       const again = yield* Client.ask(port, path)
-      assert.deepInclude(again, { status: 403, text: "This link works once. Run `lightbox ui` again for another one.\n" })
+      assert.deepInclude(again, {
+        status: 403,
+        text: "This link works once. Run `lightbox ui` again for another one.\n"
+      })
       assert.notProperty(again.headers, "set-cookie")
       // A person who goes back to it comes to the page.
       const own = { cookie: cookie.split(";")[0] }
@@ -116,7 +119,12 @@ describe("requests", () => {
       assert.strictEqual(yield* Client.refusal(session), undefined)
       assert.strictEqual(yield* Client.refusal(session, { path: "/other" }), 404)
       assert.strictEqual(yield* Client.refusal(session, { headers: { host: `evil.example:${port}` } }), 403)
-      for (const wrong of ["http://evil.example", `http://127.0.0.1:${port + 1}`, `https://127.0.0.1:${port}`, "null"]) {
+      for (const wrong of [
+        "http://evil.example",
+        `http://127.0.0.1:${port + 1}`,
+        `https://127.0.0.1:${port}`,
+        "null"
+      ]) {
         assert.strictEqual(yield* Client.refusal(session, { headers: { origin: wrong } }), 403, wrong)
       }
       assert.strictEqual(yield* Client.refusal(session, { headers: { origin, cookie: "" } }), 403)
@@ -181,7 +189,11 @@ describe("the stream", () => {
       assert.notInclude(JSON.stringify(added), '"name":"first"')
       const { id } = yield* Sandbox.get("second")
       assert.deepStrictEqual(yield* ask("stop", { name: "second", id: "of another one" }), {
-        error: { problem: 'Sandbox "second" was removed, and another one now has its name', reason: "Replaced", hint: "Connect again by name to use the new one" }
+        error: {
+          problem: 'Sandbox "second" was removed, and another one now has its name',
+          reason: "Replaced",
+          hint: "Connect again by name to use the new one"
+        }
       })
       assert.deepStrictEqual(yield* ask("stop", { name: "second", id }), { value: null })
       yield* changes.until((value) => (JSON.stringify(value).includes('"status":"stopped"') ? value : undefined))
@@ -278,10 +290,7 @@ describe("a build", () => {
       const retried = details.find(({ steps }) => steps.some(({ attempts }) => attempts > 1))
       const index = retried?.steps.find(({ attempts }) => attempts > 1)?.index
       const { values } = yield* (yield* follow("buildLog", { id: retried?.id, index })).all
-      assert.deepStrictEqual(
-        [...new Set(values.map((value) => decodeOutput(value).attempt))],
-        [1, 2]
-      )
+      assert.deepStrictEqual([...new Set(values.map((value) => decodeOutput(value).attempt))], [1, 2])
     })
   )
 })
@@ -377,10 +386,7 @@ describe("the store", () => {
         ["kept", "kept"]
       )
       const kept = decodeSnapshots((yield* ask("snapshots", { keep: 1 })).value)
-      assert.deepStrictEqual(
-        kept.verdicts.map(({ verdict }) => verdict).toSorted(),
-        ["kept", "removable"]
-      )
+      assert.deepStrictEqual(kept.verdicts.map(({ verdict }) => verdict).toSorted(), ["kept", "removable"])
       assert.isAbove(kept.freedBytes, 0)
       // Nothing was removed.
       assert.lengthOf(yield* Snapshot.generations("tools"), 2)

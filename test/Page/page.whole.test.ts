@@ -65,7 +65,9 @@ const violations = async (page: Tab): Promise<ReadonlyArray<string>> => {
   await page.evaluate(Axe.source)
   return page.evaluate(async () => {
     const { axe } = globalThis as unknown as { readonly axe: typeof Axe }
-    const { violations } = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })
+    const { violations } = await axe.run({
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    })
     return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`))
   })
 }
@@ -125,7 +127,10 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
       viewing("", async (page) => {
         await failed(page).click()
         await page.locator(".cause").getByText("exited with code 1").waitFor()
-        await page.getByText(/^test\/Page\/world\.ts:\d+$/).last().waitFor()
+        await page
+          .getByText(/^test\/Page\/world\.ts:\d+$/)
+          .last()
+          .waitFor()
         await page.getByText("expected 119 to equal 120").waitFor()
         // A search leaves the lines that have the text.
         await page.getByLabel("Find in the log").fill("AssertionError")
@@ -185,7 +190,10 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
         await page.reload()
         await failed(page).click()
         await page.getByRole("button", { name: /sign in/ }).click()
-        await page.getByText(/^using /).first().waitFor()
+        await page
+          .getByText(/^using /)
+          .first()
+          .waitFor()
         for (const [, hash, ready] of views) {
           await page.goto(`${new URL(page.url()).origin}/${hash}`)
           await ready(page)

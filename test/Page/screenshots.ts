@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
+import type { Page as Tab } from "playwright-core"
 import * as Lightbox from "../../src/Lightbox.ts"
 import * as Page from "../../src/Page.ts"
 import * as Browser from "./Browser.ts"
@@ -13,13 +14,10 @@ import * as World from "./world.ts"
 
 const folder = process.argv[2] ?? fileURLToPath(new URL("../../examples/guides/pictures", import.meta.url))
 
-const phone = { width: 390, height: 844 }
+type Step = (page: Tab) => Promise<unknown>
 
-const only = process.argv[3]
-
-type Step = (page: import("playwright-core").Page) => Promise<unknown>
-
-const settle: Step = (page) => page.waitForTimeout(2500)
+/** Until there is something to see in the plots. */
+const settle: Step = (page) => page.waitForTimeout(8000)
 
 const pictures: ReadonlyArray<{
   readonly name: string
@@ -27,41 +25,27 @@ const pictures: ReadonlyArray<{
   readonly options?: Browser.Options
   readonly step?: Step
 }> = [
-  { name: "builds", hash: "#/builds" },
   {
     name: "failed-build",
     hash: "#/builds",
-    step: (page) => page.getByRole("row", { name: /failed/ }).getByRole("link").click()
-  },
-  {
-    name: "failed-build-dark",
-    hash: "#/builds",
-    options: { colors: "dark" },
-    step: (page) => page.getByRole("row", { name: /failed/ }).getByRole("link").click()
+    step: (page) =>
+      page
+        .getByRole("row", { name: /failed/ })
+        .getByRole("link")
+        .click()
   },
   {
     name: "failed-build-narrow",
     hash: "#/builds",
-    options: phone,
-    step: (page) => page.getByRole("row", { name: /failed/ }).getByRole("link").click()
+    options: { width: 390, height: 844, colors: "dark" },
+    step: (page) =>
+      page
+        .getByRole("row", { name: /failed/ })
+        .getByRole("link")
+        .click()
   },
-  { name: "sandboxes", hash: "#/sandboxes" },
-  { name: "sandboxes-narrow", hash: "#/sandboxes", options: { ...phone, colors: "dark" } },
   { name: "sandbox", hash: "#/sandboxes/web", step: settle },
-  { name: "jobs", hash: "#/sandboxes/web/jobs", step: (page) => page.getByRole("button", { name: /server/ }).click() },
-  { name: "files", hash: "#/sandboxes/web/files", step: (page) => page.getByText("README.md").click() },
-  {
-    name: "terminal",
-    hash: "#/sandboxes/web/terminal",
-    step: async (page) => {
-      await page.locator(".xterm").waitFor()
-      await page.waitForTimeout(500)
-      await page.keyboard.type("cat /work/README.md\r")
-    }
-  },
-  { name: "snapshots", hash: "#/snapshots", step: (page) => page.getByLabel("Keep generations").fill("1") },
-  { name: "volumes", hash: "#/volumes" },
-  { name: "doctor", hash: "#/doctor", step: (page) => page.locator(".findings").waitFor() }
+  { name: "snapshots", hash: "#/snapshots", step: (page) => page.getByLabel("Keep generations").fill("1") }
 ]
 
 Effect.gen(function* () {
@@ -75,7 +59,7 @@ Effect.gen(function* () {
   yield* Effect.promise(() => first.page.goto(url))
   yield* Effect.promise(() => first.page.waitForURL(`${origin}/`))
   const state = yield* Effect.promise(() => first.context.storageState())
-  for (const { hash, name, options, step } of pictures.filter(({ name }) => only === undefined || name === only)) {
+  for (const { hash, name, options, step } of pictures) {
     yield* Effect.scoped(
       Effect.gen(function* () {
         const { page, problems } = yield* Browser.window(browser, options, state)
@@ -85,10 +69,7 @@ Effect.gen(function* () {
           await page.goto(`${origin}/${hash}`)
           await page.getByText("live", { exact: true }).waitFor()
           await page.locator("main > .title").waitFor()
-          await step?.(page).catch(async (error: unknown) => {
-            console.error(await page.locator("body").innerText())
-            throw error
-          })
+          await step?.(page)
           await page.waitForTimeout(600)
           await page.screenshot({ path: Path.join(folder, `${name}.png`) })
         })

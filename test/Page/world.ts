@@ -10,7 +10,11 @@ import * as Volume from "../../src/Volume.ts"
 /** What a build is given, and nobody may see. */
 export const secret = "s3cr3t-value-of-a-token"
 
-const lines = (text: string): string => text.split("\n").map((line) => `${line.trim()}\n`).join("")
+const lines = (text: string): string =>
+  text
+    .split("\n")
+    .map((line) => `${line.trim()}\n`)
+    .join("")
 
 const installed = lines(`Reading package lists...
   Building dependency tree...
@@ -71,7 +75,11 @@ const commands = (pace: number): { readonly [name: string]: MicrosandboxMemory.C
 
 export const layer = (pace = 0) =>
   MicrosandboxMemory.layer({
-    images: { "node:22": { isCached: true, env: { NODE_VERSION: "22.19.0" } }, "debian:12": {}, alpine: { isCached: true } },
+    images: {
+      "node:22": { isCached: true, env: { NODE_VERSION: "22.19.0" } },
+      "debian:12": {},
+      alpine: { isCached: true }
+    },
     commands: commands(pace)
   })
 
@@ -87,7 +95,7 @@ const dependencies = base.pipe(
 )
 
 export const failingBuild = dependencies.pipe(
-  Snapshot.shell("test -n \"$TOKEN\" && echo \"using $TOKEN\"", {
+  Snapshot.shell('test -n "$TOKEN" && echo "using $TOKEN"', {
     description: "sign in",
     secrets: { TOKEN: Redacted.make(secret) }
   }),

@@ -93,7 +93,9 @@ const changesOf = <Row extends { readonly id: string }, A>(
 ): ReadonlyArray<A> => {
   const { changed, removed } = differ(known, rows)
   const isAny = changed.length + removed.length > 0
-  return isAny ? [make({ changed: [], removed }), ...parts(changed).map((changed) => make({ changed, removed: [] }))] : []
+  return isAny
+    ? [make({ changed: [], removed }), ...parts(changed).map((changed) => make({ changed, removed: [] }))]
+    : []
 }
 
 /**
@@ -139,9 +141,7 @@ export const make = Effect.fnUntraced(function* (
       )
       const { logs, snapshots, volumes } = capabilities
       const hello = { _tag: "Hello", home, backend, version, can: { logs, snapshots, volumes } } as const
-      return wasFirst
-        ? [hello, ...ofBuilds, ...ofSandboxes, { _tag: "Ready" } as const]
-        : [...ofBuilds, ...ofSandboxes]
+      return wasFirst ? [hello, ...ofBuilds, ...ofSandboxes, { _tag: "Ready" } as const] : [...ofBuilds, ...ofSandboxes]
     })
     return Stream.fromEffectRepeat(next).pipe(Stream.flattenIterable, Stream.rechunk(1))
   })

@@ -62,7 +62,8 @@ export const make = (): Terminals => {
           return Stream.map(running.output, ({ bytes }) => bytes)
         })
       ),
-    type: (id, text) => Effect.flatMap(find(id), ({ input }) => Effect.asVoid(Queue.offer(input, encoder.encode(text)))),
+    type: (id, text) =>
+      Effect.flatMap(find(id), ({ input }) => Effect.asVoid(Queue.offer(input, encoder.encode(text)))),
     resize: (id, size) => Effect.flatMap(find(id), ({ resize }) => resize(size))
   }
 }

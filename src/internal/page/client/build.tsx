@@ -70,7 +70,13 @@ const kinds: { readonly [kind in Span["kind"]]: string } = {
 }
 
 /** A part of the time of a build, as a bar. */
-const Bar = ({ from, isFailed, kind, title, to }: {
+const Bar = ({
+  from,
+  isFailed,
+  kind,
+  title,
+  to
+}: {
   readonly from: number
   readonly to: number
   readonly kind: string
@@ -84,7 +90,11 @@ const Bar = ({ from, isFailed, kind, title, to }: {
   />
 )
 
-const Track = ({ build, now, spans }: {
+const Track = ({
+  build,
+  now,
+  spans
+}: {
   readonly build: BuildDetail
   readonly spans: ReadonlyArray<Span>
   readonly now: number
@@ -117,7 +127,13 @@ const Track = ({ build, now, spans }: {
   )
 }
 
-const StepRow = ({ build, isOpen, now, onToggle, step }: {
+const StepRow = ({
+  build,
+  isOpen,
+  now,
+  onToggle,
+  step
+}: {
   readonly build: BuildDetail
   readonly step: Step
   readonly now: number
@@ -194,9 +210,7 @@ export const BuildView = ({ id }: { readonly id: string }): JSX.Element => {
         <h1>{snapshot}</h1>
         <State word={status} />
       </header>
-      {build.problem === undefined || isExplained ? null : (
-        <Problem of={{ problem: build.problem, reason: "" }} />
-      )}
+      {build.problem === undefined || isExplained ? null : <Problem of={{ problem: build.problem, reason: "" }} />}
       <Facts
         of={[
           ["Build", <code key="id">{id}</code>],
@@ -206,7 +220,14 @@ export const BuildView = ({ id }: { readonly id: string }): JSX.Element => {
           ["Image", imageDigest === undefined ? image : `${image} (${imageDigest.slice(0, 19)})`],
           ["By", `${program}, process ${build.pid}`],
           ["Declared", declaredAt === undefined ? undefined : <code key="declared">{declaredAt}</code>],
-          ["For", parent === undefined ? undefined : <a key="parent" href={`#/builds/${parent}`}>build {parent}</a>],
+          [
+            "For",
+            parent === undefined ? undefined : (
+              <a key="parent" href={`#/builds/${parent}`}>
+                build {parent}
+              </a>
+            )
+          ],
           [
             "Waited for",
             followed.length === 0

@@ -48,15 +48,18 @@ export const Builds = (): JSX.Element => {
           keyOf={({ id }) => id}
           href={({ id }) => `#/builds/${id}`}
           columns={[
-            { title: "Snapshot", width: "minmax(0, 2fr)", cell: ({ snapshot }) => <span class="name">{snapshot}</span> },
+            {
+              title: "Snapshot",
+              width: "minmax(0, 2fr)",
+              cell: ({ snapshot }) => <span class="name">{snapshot}</span>
+            },
             { title: "Status", width: "minmax(7rem, 1fr)", cell: ({ status }) => <State word={status} /> },
             { title: "Steps", width: "minmax(0, 1.2fr)", isWide: true, cell: stepsOf },
             {
               title: "Took",
               width: "minmax(5rem, 0.7fr)",
               isNumber: true,
-              cell: ({ duration: took, startedAt, status }) =>
-                duration(status === "running" ? now - startedAt : took)
+              cell: ({ duration: took, startedAt, status }) => duration(status === "running" ? now - startedAt : took)
             },
             {
               title: "Started",

@@ -28,15 +28,19 @@ export const age = (at: number | undefined, now: number): string => {
   return hours < 48 ? `${hours} h ago` : `${Math.round(hours / 24)} days ago`
 }
 
-export const time = (at: number): string => new Date(at).toLocaleString()
+const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" })
 
-export const plural = (count: number, word: string): string => `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`
+export const time = (at: number): string => times.format(at)
+
+export const plural = (count: number, word: string): string =>
+  `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`
 
 /** One line of a description. */
 export const oneLine = (text: string): string => text.trim().replaceAll(/\s*[\r\n]\s*/g, " ")
 
 /** Control sequences of terminals, and characters that would hide or reorder text. */
-const sequences = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|.)?/g
+const sequences =
+  /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|.)?/g
 const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
 /** Longer lines are cut. */
@@ -45,7 +49,10 @@ const longest = 4000
 /** What a terminal would show of a line. */
 export const clean = (line: string): string => {
   const shown = line.endsWith("\r") ? line.slice(0, -1) : line
-  const text = shown.slice(shown.lastIndexOf("\r") + 1).replaceAll(sequences, "").replaceAll(hidden, "")
+  const text = shown
+    .slice(shown.lastIndexOf("\r") + 1)
+    .replaceAll(sequences, "")
+    .replaceAll(hidden, "")
   return text.length > longest ? `${text.slice(0, longest)}…` : text
 }
 

@@ -30,7 +30,11 @@ const decode = (part: string): string => {
 }
 
 const routeOf = (): ReadonlyArray<string> => {
-  const parts = location.hash.replace(/^#\/?/, "").split("/").filter((part) => part !== "").map(decode)
+  const parts = location.hash
+    .replace(/^#\/?/, "")
+    .split("/")
+    .filter((part) => part !== "")
+    .map(decode)
   return parts.length === 0 ? ["builds"] : parts
 }
 
@@ -78,10 +82,14 @@ const Page = (): JSX.Element => {
   const running = sandboxes.filter(({ status }) => status === "running").length
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => {
-        event.preventDefault()
-        document.querySelector<HTMLElement>("main")?.focus()
-      }}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault()
+          document.querySelector<HTMLElement>("main")?.focus()
+        }}
+      >
         Skip to the content
       </a>
       <header class="top">

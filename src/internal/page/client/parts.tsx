@@ -282,7 +282,9 @@ export const Sparkline = ({
   const most = Math.max(limit, ...of, 1e-9)
   const step = width / 119
   const start = width - (of.length - 1) * step
-  const points = of.map((value, at) => `${(start + at * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`)
+  const points = of.map(
+    (value, at) => `${(start + at * step).toFixed(1)},${(height - 2 - (value / most) * (height - 4)).toFixed(1)}`
+  )
   return (
     <svg class="sparkline" viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label={label}>
       {points.length === 0 ? null : (

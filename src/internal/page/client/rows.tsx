@@ -105,7 +105,15 @@ export const Table = <Row,>({
           ))}
         </div>
       </div>
-      <div class="scroll" role="rowgroup" tabIndex={0} aria-label={label} ref={box} onScroll={measure} onKeyDown={onKeyDown}>
+      <div
+        class="scroll"
+        role="rowgroup"
+        tabIndex={0}
+        aria-label={label}
+        ref={box}
+        onScroll={measure}
+        onKeyDown={onKeyDown}
+      >
         <div role="presentation" class="space" style={{ height: `${rows.length * rowHeight}px` }}>
           {rows.slice(from, to).map((row, position) => (
             <div

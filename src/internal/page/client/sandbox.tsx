@@ -78,7 +78,11 @@ const Forward = ({ name }: { readonly name: string }) => {
   )
 }
 
-const Forwarded = ({ name, onClose, port }: {
+const Forwarded = ({
+  name,
+  onClose,
+  port
+}: {
   readonly name: string
   readonly port: number
   readonly onClose: () => void
@@ -239,11 +243,7 @@ const Logs = ({ name, status }: Sandbox) => {
   return (
     <>
       <label class="check">
-        <input
-          type="checkbox"
-          checked={hasSystem}
-          onChange={({ currentTarget }) => setSystem(currentTarget.checked)}
-        />{" "}
+        <input type="checkbox" checked={hasSystem} onChange={({ currentTarget }) => setSystem(currentTarget.checked)} />{" "}
         Messages of the kernel and the runtime
       </label>
       {problem === undefined ? (

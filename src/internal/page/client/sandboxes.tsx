@@ -30,7 +30,8 @@ export const Sandboxes = (): JSX.Element => {
       ) : sandboxes.length === 0 ? (
         <Empty title="There are no sandboxes.">
           <p>
-            They appear here as soon as a program launches one. Try <code>lightbox run --image alpine -- sleep 60</code>.
+            They appear here as soon as a program launches one. Try <code>lightbox run --image alpine -- sleep 60</code>
+            .
           </p>
         </Empty>
       ) : (

@@ -6,7 +6,12 @@ import { bytes, oneLine, plural } from "./format.ts"
 import { Age, Answered, Empty, Facts, Search, State, useAnswer, useNow } from "./parts.tsx"
 import { Table } from "./rows.tsx"
 
-const Name = ({ isOpen, now, of, onToggle }: {
+const Name = ({
+  isOpen,
+  now,
+  of,
+  onToggle
+}: {
   readonly of: SnapshotName
   readonly now: number
   readonly isOpen: boolean
@@ -47,9 +52,7 @@ const Name = ({ isOpen, now, of, onToggle }: {
             ))}
           </ol>
         )}
-        <Facts
-          of={Object.entries(of.labels).map(([key, value]) => [key, value] as const)}
-        />
+        <Facts of={Object.entries(of.labels).map(([key, value]) => [key, value] as const)} />
       </div>
     ) : null}
   </li>
@@ -61,7 +64,11 @@ const numberOf = (text: string, least: number): number | undefined => {
   return text.trim() !== "" && Number.isInteger(number) && number >= least ? number : undefined
 }
 
-const Field = ({ label, onChange, value }: {
+const Field = ({
+  label,
+  onChange,
+  value
+}: {
   readonly label: string
   readonly value: string
   readonly onChange: (value: string) => void
@@ -111,7 +118,13 @@ const Results = ({ command, now, of }: { readonly of: Model; readonly now: numbe
           },
           { title: "Prune", width: "minmax(6.5rem, 0.7fr)", cell: ({ verdict }) => <State word={verdict} /> },
           { title: "Why", width: "minmax(0, 2fr)", cell: ({ reason }) => <span title={reason}>{reason}</span> },
-          { title: "Size", width: "minmax(5rem, 0.6fr)", isNumber: true, isWide: true, cell: (one) => bytes(one.bytes) },
+          {
+            title: "Size",
+            width: "minmax(5rem, 0.6fr)",
+            isNumber: true,
+            isWide: true,
+            cell: (one) => bytes(one.bytes)
+          },
           {
             title: "Used",
             width: "minmax(6rem, 0.7fr)",

@@ -52,6 +52,9 @@ export const useStore = (): typeof store => {
   return store
 }
 
+/** Makes "worker-10" follow "worker-9". */
+const names = new Intl.Collator(undefined, { numeric: true })
+
 const order: { readonly [status: string]: number } = { running: 0, starting: 1, draining: 1, paused: 2, crashed: 3 }
 
 const apply = (change: Change): void => {
@@ -110,7 +113,7 @@ export const listen = (): void => {
       }
       if (tags.has("Sandboxes") || tags.has("Ready")) {
         store.sandboxes = [...sandboxes.values()].toSorted(
-          (a, b) => (order[a.status] ?? 4) - (order[b.status] ?? 4) || a.name.localeCompare(b.name)
+          (a, b) => (order[a.status] ?? 4) - (order[b.status] ?? 4) || names.compare(a.name, b.name)
         )
       }
       changed()

@@ -60,8 +60,19 @@ export const Volumes = (): JSX.Element => {
               keyOf={({ name }) => name}
               columns={[
                 { title: "Name", width: "minmax(0, 1.4fr)", cell: ({ name }) => <span class="name">{name}</span> },
-                { title: "Used", width: "minmax(6rem, 0.7fr)", isNumber: true, cell: ({ name }) => <Used name={name} /> },
-                { title: "Limit", width: "minmax(5rem, 0.6fr)", isNumber: true, isWide: true, cell: ({ quota }) => bytes(quota) },
+                {
+                  title: "Used",
+                  width: "minmax(6rem, 0.7fr)",
+                  isNumber: true,
+                  cell: ({ name }) => <Used name={name} />
+                },
+                {
+                  title: "Limit",
+                  width: "minmax(5rem, 0.6fr)",
+                  isNumber: true,
+                  isWide: true,
+                  cell: ({ quota }) => bytes(quota)
+                },
                 { title: "Kind", width: "minmax(5rem, 0.6fr)", isWide: true, cell: ({ kind }) => kind },
                 {
                   title: "Mounted by",
