@@ -90,9 +90,10 @@ export const stream = Effect.fnUntraced(function* ({ cookie, key, port }: Sessio
   let closed = () => {}
   const close = new Promise<void>((resolve) => (closed = resolve))
   socket.on("close", () => closed())
-  socket.on("message", (data) => {
-    received += String(data)
-    for (const line of String(data).split("\n")) {
+  socket.on("message", (data: Buffer) => {
+    const text = data.toString()
+    received += text
+    for (const line of text.split("\n")) {
       if (line === "") continue
       const message: Message = JSON.parse(line)
       const queue = sent.get(String(message.requestId))

@@ -5,18 +5,18 @@ import Axe from "axe-core"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Page as Tab, WebSocketRoute } from "playwright-core"
+import type { Browser as Chromium, BrowserContext, Page as Tab, WebSocketRoute } from "playwright-core"
 import * as PageServer from "../../src/Page.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Browser from "./Browser.ts"
 import * as World from "./world.ts"
 
-type Session = Awaited<ReturnType<import("playwright-core").BrowserContext["storageState"]>>
+type Session = Awaited<ReturnType<BrowserContext["storageState"]>>
 
 /** A browser with a session, in which each test has its own window. */
 class Served extends Context.Service<
   Served,
-  { readonly origin: string; readonly browser: import("playwright-core").Browser; readonly session: Session }
+  { readonly origin: string; readonly browser: Chromium; readonly session: Session }
 >()("effect-lightbox/test/Page/page.whole.test/Served") {}
 
 const served = Layer.effect(
@@ -60,11 +60,13 @@ const viewing = <E, R>(
     })
   )
 
+/** In the page, once its source has run there. */
+declare const axe: typeof Axe
+
 /** What is wrong for people who cannot see or point. */
 const violations = async (page: Tab): Promise<ReadonlyArray<string>> => {
   await page.evaluate(Axe.source)
   return page.evaluate(async () => {
-    const { axe } = globalThis as unknown as { readonly axe: typeof Axe }
     const { violations } = await axe.run({
       runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     })

@@ -35,7 +35,12 @@ const capacity = 4
 const buildOf = ({ caller, duration, startedAt, ...record }: BuildRecord.Summary): Protocol.Build => {
   const { generation, id, image, parent, problem, snapshot, status, stepsReused, stepsRun } = record
   return {
-    ...{ id, snapshot, image, status, stepsRun, stepsReused },
+    id,
+    snapshot,
+    image,
+    status,
+    stepsRun,
+    stepsReused,
     startedAt: DateTime.toEpochMillis(startedAt),
     program: caller.program,
     pid: caller.pid,
@@ -50,7 +55,10 @@ const buildOf = ({ caller, duration, startedAt, ...record }: BuildRecord.Summary
 const stepOf = (step: BuildRecord.Step): Protocol.Step => {
   const { attempts, declaredAt, description, duration, index, kind, outcome, problem, reason, startedAt } = step
   return {
-    ...{ index, description, outcome, attempts },
+    index,
+    description,
+    outcome,
+    attempts,
     ...(kind === undefined ? {} : { kind }),
     ...(declaredAt === undefined ? {} : { declaredAt }),
     ...(reason === undefined ? {} : { reason: Plan.formatReason(reason) }),
@@ -65,7 +73,10 @@ const spanOf = ({ attributes, end, kind, name, problem, start }: BuildSpans.Span
   if (kind === "build") return []
   return [
     {
-      ...{ kind, name, start, end },
+      kind,
+      name,
+      start,
+      end,
       isFailed: problem !== undefined,
       ...(typeof index === "number" ? { index } : {}),
       ...(typeof attempt === "number" ? { attempt } : {})

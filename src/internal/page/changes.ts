@@ -31,7 +31,15 @@ const rowOf = (info: Microsandbox.SandboxInfo): Protocol.Sandbox => {
   // The others are the library's own.
   const labels = Record.filter(all, (_, key) => !key.startsWith("lightbox."))
   return {
-    ...{ id, name, status, cpus, memory, ports, volumes, labels, shell },
+    id,
+    name,
+    status,
+    cpus,
+    memory,
+    ports,
+    volumes,
+    labels,
+    shell,
     ...(snapshot === undefined ? {} : { snapshot }),
     ...(image === undefined ? {} : { image }),
     ...(cwd === undefined ? {} : { cwd }),

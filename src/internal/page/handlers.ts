@@ -41,7 +41,9 @@ const tellingAll = <A, R>(stream: Stream.Stream<A, LightboxError, R>): Stream.St
 const millis = DateTime.toEpochMillis
 
 const jobOf = ({ argv, id, startedAt, status, terminal }: Job.Info): Protocol.Job => ({
-  ...{ id, argv, terminal },
+  id,
+  argv,
+  terminal,
   startedAt: millis(startedAt),
   status: statusOf(status),
   state:
@@ -62,21 +64,28 @@ const statusOf = (status: Job.Status): string => {
 }
 
 const generationOf = ({ build, createdAt, generation, isCurrent, key }: Snapshot.Generation) => ({
-  ...{ generation, key, isCurrent },
+  generation,
+  key,
+  isCurrent,
   createdAt: millis(createdAt),
   steps: build?.steps ?? [],
   ...(build === undefined ? {} : { image: build.image })
 })
 
 const verdictOf = ({ bytes, definition, name, reason, usedAt, verdict }: Cleanup.Verdict): Protocol.Verdict => ({
-  ...{ name, verdict, reason },
+  name,
+  verdict,
+  reason,
   ...(definition === undefined ? {} : { definition }),
   ...(bytes === undefined ? {} : { bytes }),
   ...(usedAt === undefined ? {} : { usedAt: millis(usedAt) })
 })
 
 const volumeOf = ({ createdAt, kind, labels, name, path, quota }: Microsandbox.VolumeInfo): Protocol.Volume => ({
-  ...{ name, kind, path, labels },
+  name,
+  kind,
+  path,
+  labels,
   ...(quota === undefined ? {} : { quota }),
   ...(createdAt === undefined ? {} : { createdAt: millis(createdAt) })
 })
@@ -163,7 +172,12 @@ export const layer = Protocol.operations.toLayer(
                 entries: found
                   .slice(0, Protocol.maxEntries)
                   .map(({ gid, mode, mtime, path, size, type, uid }): Protocol.Entry => ({
-                    ...{ type, size, mode, uid, gid, name: path.slice(path.lastIndexOf("/") + 1) },
+                    type,
+                    size,
+                    mode,
+                    uid,
+                    gid,
+                    name: path.slice(path.lastIndexOf("/") + 1),
                     ...(mtime === undefined ? {} : { mtime: millis(mtime) })
                   }))
               }
@@ -231,7 +245,9 @@ export const layer = Protocol.operations.toLayer(
                     // It can be removed meanwhile, and those of other tools have none.
                     Effect.orElseSucceed(Snapshot.generations(name), () => []),
                     (generations) => ({
-                      ...{ name, image, labels },
+                      name,
+                      image,
+                      labels,
                       createdAt: millis(createdAt),
                       generations: generations.map(generationOf),
                       ...(generation === undefined ? {} : { generation }),
@@ -251,7 +267,9 @@ export const layer = Protocol.operations.toLayer(
         telling(Lightbox.doctor({ home: driver.home })).pipe(
           Effect.map(({ findings }) =>
             findings.map(({ found, remedy, status, topic }) => ({
-              ...{ topic, status, found },
+              topic,
+              status,
+              found,
               ...(remedy === undefined || remedy === "" ? {} : { remedy })
             }))
           )

@@ -4,7 +4,7 @@ import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import * as Microsandbox from "../../Microsandbox.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import { invalid } from "../config/validation.ts"
 

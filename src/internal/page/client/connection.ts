@@ -24,18 +24,19 @@ interface Call {
   /** Follow again after a break. */
   readonly isLasting: boolean
   readonly onRestart: () => void
-  readonly onValues: (values: ReadonlyArray<unknown>) => void
-  readonly onEnd: (value: unknown) => void
+  readonly onValues: (values: ReadonlyArray<never>) => void
+  readonly onEnd: (value: never) => void
   readonly onProblem: (problem: Problem) => void
 }
 
+/** The server encodes values by the schemas whose types are used here: they fit wherever they are expected. */
 interface Message {
   readonly _tag: string
   readonly requestId?: string
-  readonly values?: ReadonlyArray<unknown>
+  readonly values?: ReadonlyArray<never>
   readonly exit?: {
     readonly _tag: "Success" | "Failure"
-    readonly value?: unknown
+    readonly value: never
     readonly cause?: ReadonlyArray<{ readonly _tag: string; readonly error?: Problem; readonly defect?: unknown }>
   }
 }
@@ -170,8 +171,7 @@ export const follow = <T extends Tag>(
     payload,
     isLasting: on.isLasting ?? true,
     onRestart: on.restart ?? (() => {}),
-    // The server encodes them by the same schema.
-    onValues: (values) => on.values(values as ReadonlyArray<Value<T>>),
+    onValues: on.values,
     onEnd: on.end ?? (() => {}),
     onProblem: on.problem ?? (() => {})
   })
@@ -186,7 +186,7 @@ export const request = <T extends Tag>(tag: T, payload: Payload<T>): Promise<Val
       isLasting: false,
       onRestart: () => {},
       onValues: () => {},
-      onEnd: (value) => resolve(value as Value<T>),
+      onEnd: resolve,
       onProblem: reject
     })
   })

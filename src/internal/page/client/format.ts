@@ -59,5 +59,11 @@ export const clean = (line: string): string => {
 export const mode = (bits: number, type: string): string => {
   const kind = { Directory: "d", SymbolicLink: "l" }[type] ?? "-"
   const all = "rwxrwxrwx"
-  return kind + [...all].map((letter, at) => ((bits & (1 << (8 - at))) === 0 ? "-" : letter)).join("")
+  return (
+    kind +
+    all
+      .split("")
+      .map((letter, at) => ((bits & (1 << (8 - at))) === 0 ? "-" : letter))
+      .join("")
+  )
 }

@@ -86,7 +86,8 @@ export const Table = <Row,>({
     )
   }
   const onKeyDown = (event: KeyboardEvent) => {
-    const at = Number((event.target as HTMLElement).closest<HTMLElement>("[data-index]")?.dataset["index"] ?? -1)
+    const row = event.target instanceof Element ? event.target.closest<HTMLElement>("[data-index]") : null
+    const at = Number(row?.dataset["index"] ?? -1)
     const target = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key]
     if (target === undefined || href === undefined) return
     event.preventDefault()
