@@ -382,7 +382,13 @@ const decodeList = optionsDecoder(
   Schema.Struct({ snapshot: Schema.optional(SnapshotName), limit: Schema.optional(intBetween(1, 1_000_000)) })
 )
 
-/** @internal Reads the beginning and the end of a record, or all of one without an end. */
+/**
+ * Reads the beginning and the end of a record, or all of one without an end.
+ *
+ * @internal
+ * @category operations
+ * @since 0.1.0
+ */
 export const summaryOf = Effect.fnUntraced(function* (
   method: string,
   home: string,
