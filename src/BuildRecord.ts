@@ -386,7 +386,7 @@ const decodeList = optionsDecoder(
  * Reads the beginning and the end of a record, or all of one without an end.
  *
  * @internal
- * @category operations
+ * @category internals
  * @since 0.1.0
  */
 export const summaryOf = Effect.fnUntraced(function* (
