@@ -38,7 +38,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "Guest"
     ]
   },
-  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup"] },
+  { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup", "Page"] },
   { title: "Without Effect", names: ["promise", "presets"] },
   { title: "Tests", names: ["testing", "vitest"] },
   { title: "Agent frameworks", names: ["ai-sdk", "claude-agent", "deepagents", "computesdk"] }

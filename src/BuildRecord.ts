@@ -382,8 +382,14 @@ const decodeList = optionsDecoder(
   Schema.Struct({ snapshot: Schema.optional(SnapshotName), limit: Schema.optional(intBetween(1, 1_000_000)) })
 )
 
-/** Reads the beginning and the end of a record, or all of one without an end. */
-const summaryOf = Effect.fnUntraced(function* (
+/**
+ * Reads the beginning and the end of a record, or all of one without an end.
+ *
+ * @internal
+ * @category internals
+ * @since 0.1.0
+ */
+export const summaryOf = Effect.fnUntraced(function* (
   method: string,
   home: string,
   entry: Records.Entry

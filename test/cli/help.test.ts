@@ -8,6 +8,7 @@ const commands = [
   ["init"],
   ["demo"],
   ["doctor"],
+  ["ui"],
   ["build"],
   ["plan"],
   ["builds"],

@@ -75,7 +75,9 @@ describe("package", () => {
     const files = Fs.readdirSync(installed, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
       .map((entry) => Path.relative(installed, Path.join(entry.parentPath, entry.name)))
-    const others = files.filter((path) => !/^(dist\/.*\.(js|d\.ts)(\.map)?|src\/.*\.ts)$/.test(path))
+    const others = files.filter(
+      (path) => !/^(dist\/.*\.(js|d\.ts)(\.map)?|src\/.*\.tsx?|src\/internal\/page\/client\/page\.css)$/.test(path)
+    )
     assert.includeMembers(others, ["LICENSE", "package.json"])
     assert.deepStrictEqual(
       others.filter((path) => !/^(LICENSE|package\.json|\w+\.md|src\/AGENTS\.md|examples\/.*)$/.test(path)),

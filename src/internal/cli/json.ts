@@ -50,6 +50,9 @@ export const Mcp = Schema.Struct({ url: Schema.String, token: Schema.optionalKey
 /** As above, and the id of the host in the directory of its fleet. */
 export const Serving = Schema.Struct({ ...Mcp.fields, host: Schema.optionalKey(Schema.String) })
 
+/** The link works once. */
+export const Ui = Schema.Struct({ url: Schema.String })
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** The members of a group. */

@@ -36,6 +36,7 @@ import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { host } from "./serve/host.ts"
 import { mcp } from "./serve/mcp.ts"
+import { ui } from "./serve/ui.ts"
 import { port, proxy, ps, rm, run as runCommand } from "./sandboxes.ts"
 import { commit, diff, fork, history, load, ls, prune, push, rollback, save, tag } from "./snapshots.ts"
 import { Progress } from "../report/progress.ts"
@@ -48,7 +49,7 @@ const described = (): Completions.CommandDescriptor => Completions.fromCommand(l
 export const lightbox = Command.make("lightbox").pipe(
   Command.withDescription("Bake microVM snapshots and run sandboxes from them"),
   Command.withSubcommands([
-    { group: "START", commands: [init, demo, doctor] },
+    { group: "START", commands: [init, demo, doctor, ui] },
     { group: "SNAPSHOTS", commands: [build, plan, builds, ls, history, diff, tag, rollback, prune, save, load, push] },
     {
       group: "SANDBOXES",

@@ -7,7 +7,7 @@ import type { BuildRecord, Spans as Otlp, Step, Trace } from "../../BuildRecord.
 type Attributes = { readonly [name: string]: string | number | boolean }
 
 /** Something that took time. Times are in milliseconds since 1970. */
-interface Span {
+export interface Span {
   readonly name: string
   readonly kind: "build" | "wait" | "pull" | "boot" | "step" | "checkpoint"
   readonly start: number
@@ -18,13 +18,13 @@ interface Span {
 }
 
 /** Something that took no time. */
-interface Mark {
+export interface Mark {
   readonly name: string
   readonly at: number
   readonly attributes: Attributes
 }
 
-interface Layout {
+export interface Layout {
   readonly root: Span
   readonly spans: ReadonlyArray<Span>
   readonly marks: ReadonlyArray<Mark>
@@ -36,7 +36,8 @@ const defined = (attributes: { readonly [name: string]: string | number | boolea
 const nameOf = (step: { readonly index: number; readonly description: string }): string =>
   `${step.index} ${step.description.trim().replace(/\s*[\r\n]\s*/g, " ")}`
 
-const layOut = (record: BuildRecord, explain: (reason: NonNullable<Step["reason"]>) => string): Layout => {
+/** Finds what a build spent its time with. */
+export const layOut = (record: BuildRecord, explain: (reason: NonNullable<Step["reason"]>) => string): Layout => {
   const { events } = record
   const millis = DateTime.toEpochMillis
   const start = millis(record.startedAt)

@@ -1,0 +1,33 @@
+/** What `lightbox doctor` finds. */
+import type { JSX } from "preact"
+import { Answered, State, useAnswer } from "./parts.tsx"
+
+export const Doctor = (): JSX.Element => {
+  const [answer, again] = useAnswer("doctor", undefined)
+  const isLoading = answer._tag === "Loading" || (answer._tag === "Value" && answer.isLoading)
+  return (
+    <>
+      <header class="title">
+        <h1>Doctor</h1>
+        <p>Whether this machine can run sandboxes</p>
+        <button type="button" class="end" disabled={isLoading} onClick={again}>
+          {isLoading ? "Checking…" : "Check again"}
+        </button>
+      </header>
+      <Answered of={answer} what="Checking this machine">
+        {(findings) => (
+          <ul class="findings">
+            {findings.map(({ found, remedy, status, topic }) => (
+              <li key={topic}>
+                <h2>{topic}</h2>
+                <State word={status} />
+                <p>{found}</p>
+                {remedy === undefined ? null : <pre class="remedy">{remedy}</pre>}
+              </li>
+            ))}
+          </ul>
+        )}
+      </Answered>
+    </>
+  )
+}
