@@ -1776,6 +1776,21 @@ export interface PushOptions {
 }
 
 /**
+ * A snapshot on another machine that runs `lightbox host` or `Gateway.serve`, for {@link pull}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostReference {
+  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
+  readonly host: string
+  /** A token of that machine. The scope `"read"` is enough. */
+  readonly token: Redacted.Redacted<string>
+  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
+  readonly snapshot?: string | undefined
+}
+
+/**
  * Options of {@link pull}.
  *
  * @category options
@@ -1835,7 +1850,7 @@ export const push = (
     // Few programs need it.
     Effect.flatMap(
       Effect.promise(() => import("./internal/store/push.ts")),
-      (internalPush) => internalPush.push(driver, store, name, reference, options)
+      (internalPush) => internalPush.push(driver, store, name, reference, options, options?.onProgress)
     )
   )
 
@@ -1878,14 +1893,14 @@ export const push = (
  */
 export const pull = (
   name: string,
-  reference: string,
+  reference: string | HostReference,
   options?: PullOptions
 ): Effect.Effect<Snapshot, LightboxError, Services> =>
   withStore("Snapshot.pull", (driver, store) =>
     // Few programs need it.
     Effect.flatMap(
       Effect.promise(() => import("./internal/store/pull.ts")),
-      (internalPull) => internalPull.pull(driver, store, name, reference, options)
+      (internalPull) => internalPull.pull(driver, store, name, reference, options, options?.onProgress)
     )
   )
 

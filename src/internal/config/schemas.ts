@@ -86,6 +86,24 @@ export const SnapshotReference = pattern(
 export const tokenProblem = (token: string): string | undefined =>
   token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
 
+/** Says what is wrong with a token for a host, which checks its length itself. */
+export const bearerProblem = (token: string): string | undefined =>
+  /^[!-~]+$/.test(token) ? undefined : "expected a token"
+
+/** A URL that paths are appended to. */
+export const withoutSlash = (url: string): string => url.replace(/\/+$/, "")
+
+/** The address of a host. */
+export const HostUrl = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const url = URL.parse(text)
+    if (url === null || !/^https?:$/.test(url.protocol)) return "expected an http or https URL"
+    return url.search === "" && url.hash === "" && url.username === ""
+      ? undefined
+      : "expected a URL without a user, a query and a fragment"
+  })
+)
+
 const id = /^[0-9a-z]{1,32}(-[0-9a-z]{1,32}){2}$/
 
 /** The id of a build, which names the file of its record. */

@@ -32,6 +32,7 @@ import * as Shared from "../host/http.ts"
 import * as Agent from "./agent.ts"
 import * as Handlers from "./handlers.ts"
 import * as Paths from "./paths.ts"
+import * as Registry from "./registry.ts"
 import * as Sessions from "./sessions.ts"
 import type { Token } from "./tokens.ts"
 
@@ -202,10 +203,14 @@ export const serve = Effect.fnUntraced(function* (
 
   // Requests.
 
+  const registry = Registry.make(driver, ownership, run)
+  const pathOf = (request: Http.IncomingMessage): string => new URL(request.url ?? "/", "http://host").pathname
   const check = (request: Http.IncomingMessage): void => {
     if (isLoopback(bind)) Shared.checkLocal(request)
     else Shared.checkNoPage(request.headers)
     Shared.checkToken(request, tokens)
+    // Hosts of other versions read snapshots, and so do the tools of registries.
+    if (pathOf(request).startsWith(Registry.prefix)) return
     const generation = textOf(request.headers[Protocol.headers.generation])
     if (generation !== String(Protocol.generation)) {
       throw new Shared.Refused(426, `Expected ${Protocol.headers.generation}: ${Protocol.generation}, of this version.`)
@@ -213,7 +218,8 @@ export const serve = Effect.fnUntraced(function* (
   }
   const answer = async (request: Http.IncomingMessage, response: Http.ServerResponse): Promise<void> => {
     check(request)
-    const path = new URL(request.url ?? "/", "http://host").pathname
+    const path = pathOf(request)
+    if (path.startsWith(Registry.prefix)) return registry(request, response, path)
     if (path === Protocol.paths.rpc && request.method === "POST") {
       return Shared.handle(request, response, "http://host", Protocol.maxBodyBytes, webHandler)
     }
@@ -288,7 +294,7 @@ export const serve = Effect.fnUntraced(function* (
     }
     try {
       check(request)
-      if (!isUpgraded.test(new URL(request.url ?? "/", "http://host").pathname)) {
+      if (!isUpgraded.test(pathOf(request))) {
         throw new Shared.Refused(404, "There is nothing at this path.")
       }
     } catch (error) {

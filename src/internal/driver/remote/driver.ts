@@ -8,10 +8,10 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
-import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
+import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxRemote from "../../../MicrosandboxRemote.ts"
-import { DurationInput, HostPath } from "../../config/schemas.ts"
+import { bearerProblem, DurationInput, HostPath, HostUrl, withoutSlash } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
@@ -32,18 +32,8 @@ type Driver = Microsandbox.Microsandbox["Service"]
 const layerMethod = "MicrosandboxRemote.layer"
 
 const LayerOptions = Schema.Struct({
-  url: Schema.String.check(
-    Schema.makeFilter((text) => {
-      const url = URL.parse(text)
-      if (url === null || !/^https?:$/.test(url.protocol)) return "expected an http or https URL"
-      return url.search === "" && url.hash === "" && url.username === ""
-        ? undefined
-        : "expected a URL without a user, a query and a fragment"
-    })
-  ),
-  token: Schema.Redacted(Schema.String).check(
-    Schema.makeFilter((token) => (/^[!-~]+$/.test(Redacted.value(token)) ? undefined : "expected a token"))
-  ),
+  url: HostUrl,
+  token: Schema.Redacted(Schema.String).check(Schema.makeFilter((token) => bearerProblem(Redacted.value(token)))),
   home: Schema.optional(HostPath),
   connectTimeout: Schema.optional(DurationInput)
 })
@@ -60,7 +50,7 @@ export const make = Effect.fnUntraced(function* (
   input: MicrosandboxRemote.Options
 ): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
-  const url = options.url.replace(/\/+$/, "")
+  const url = withoutSlash(options.url)
   const home = yield* homeOf(options.home, url)
   const client = yield* Clients.make({ method: layerMethod, url, token: options.token })
   const { capabilities, version } = client.opened
@@ -146,15 +136,7 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
             if (event._tag === "Created") created = event.info
           })
         ),
-        () =>
-          created === undefined
-            ? Effect.fail(
-                new LightboxError({
-                  method,
-                  reason: new HostUnavailable({ host: client.url, kind: "Lost", problem: "the answer is not complete" })
-                })
-              )
-            : Effect.succeed(created)
+        () => (created === undefined ? Effect.fail(client.incomplete(method)) : Effect.succeed(created))
       )
     })
   }),

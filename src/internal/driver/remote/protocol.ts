@@ -13,6 +13,7 @@ import { Report } from "../../../Cleanup.ts"
 import { LightboxError } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 import * as SandboxConfig from "../../../SandboxConfig.ts"
+import * as Snapshot from "../../../Snapshot.ts"
 import { DurationFromWholeMillis } from "../../config/schemas.ts"
 
 /** Programs and hosts of different versions of the protocol do not talk to each other. */
@@ -77,6 +78,19 @@ export const CreateEvent = Schema.Union([
 ])
 
 export type CreateEvent = typeof CreateEvent.Type
+
+/** What becomes of a transfer. `Waiting` keeps the connection in use. */
+const transferEvent = <S extends Schema.Constraint>(result: S) =>
+  Schema.Union([
+    Schema.TaggedStruct("Waiting", {}),
+    Schema.TaggedStruct("Moving", { progress: Snapshot.TransferProgress }),
+    Schema.TaggedStruct("Moved", { result })
+  ])
+
+export type TransferEvent<A> =
+  | { readonly _tag: "Waiting" }
+  | { readonly _tag: "Moving"; readonly progress: Snapshot.TransferProgress }
+  | { readonly _tag: "Moved"; readonly result: A }
 
 export const LockEvent = Schema.Union([
   Schema.TaggedStruct("Held", {}),
@@ -309,6 +323,33 @@ const snapshots = RpcGroup.make(
   }),
   Rpc.make("linkSnapshot", { payload: { link: Schema.String, name: Schema.String }, error }),
   Rpc.make("unlinkSnapshot", { payload: { link: Schema.String }, error }),
+  Rpc.make("pushSnapshot", {
+    payload: { name: Schema.String, reference: Schema.String, registry: Plain },
+    success: transferEvent(Snapshot.Pushed),
+    error,
+    stream: true
+  }),
+  /** `reference` is a text, or that of another host. */
+  Rpc.make("pullSnapshot", {
+    payload: {
+      name: Schema.String,
+      reference: Plain,
+      registry: Plain,
+      overwrite: Schema.optional(Schema.Boolean),
+      keep: Schema.optional(Schema.Finite),
+      trusted: Schema.optional(Schema.Boolean)
+    },
+    success: transferEvent(Snapshot.Snapshot),
+    error,
+    stream: true
+  }),
+  /** Pulls the result of a key from another host. It gets no name. */
+  Rpc.make("pullResult", {
+    payload: { key: Schema.String, from: Plain },
+    success: transferEvent(Microsandbox.SnapshotInfo),
+    error,
+    stream: true
+  }),
   /** Removes an archive that was downloaded, or that is not needed any more. */
   Rpc.make("dropFile", { payload: { file: Schema.String }, error })
 )
