@@ -33,7 +33,8 @@ export interface Token {
   /** At least 16 characters of ASCII, without spaces. */
   readonly token: Redacted.Redacted<string>
   /**
-   * `"read"`: list and look at everything. `"write"`: also change everything, and use guests. Default: both.
+   * `"read"`: list and look at everything, and pull snapshots. `"write"`: also change everything, and use guests. Default:
+   * both.
    */
   readonly scopes?: ReadonlyArray<"read" | "write"> | undefined
 }
@@ -115,7 +116,8 @@ const gibibyte = 1024 * 1024 * 1024
  * Serves the driver until the scope closes.
  *
  * Sandboxes, images, snapshots, volumes, logs and metrics are served over HTTP, and
- * connections to guests over WebSockets. A request without a token is refused. On
+ * connections to guests over WebSockets. Below `/v2/`, its snapshots are a read-only
+ * registry, from which other hosts pull. A request without a token is refused. On
  * the addresses of this machine only, so are requests that name another host, and
  * pages of browsers.
  *

@@ -1824,7 +1824,9 @@ export interface PullOptions extends PushOptions {
  * The record of the generation travels along: key, labels, launch defaults, and what the build ran. The base image does
  * not: to boot the snapshot, a machine without the image pulls it by its digest.
  *
- * Fails with `NotFound`, `SnapshotDamaged` or `TransferFailed`, and with `Unsupported` on a remote host: push there.
+ * On a remote host, that machine pushes, with the login in `registry` or its own.
+ *
+ * Fails with `NotFound`, `SnapshotDamaged` or `TransferFailed`.
  *
  * **Example** (Sharing a build)
  *
@@ -1855,7 +1857,8 @@ export const push = (
   )
 
 /**
- * Pulls a snapshot that {@link push} has pushed, as a new generation of a name. The reference has a tag or a digest.
+ * Pulls a snapshot as a new generation of a name: one that {@link push} has pushed, by a reference with a tag or a
+ * digest, or one of another machine that runs `lightbox host`, directly from there.
  *
  * The name moves atomically, once all of it has been received and its checksums match. A snapshot that a build on this
  * machine has made, or that was pulled before, is not received again, and neither are the parts that the name's current
@@ -1866,9 +1869,10 @@ export const push = (
  * A later {@link build} of the same definition reuses the snapshot and boots nothing: see `trusted`. If the base image is
  * not cached, the build asks its registry whether the tag still stands for the same image.
  *
+ * On a remote host, that machine pulls.
+ *
  * Fails with `TransferFailed`; with `SnapshotDamaged` if the content does not match the checksums; with `AlreadyExists`
- * if another tool's snapshot has the name; and with `Unsupported` if the snapshot is for another type of machine, or on a
- * remote host: pull there.
+ * if another tool's snapshot has the name; and with `Unsupported` if the snapshot is for another type of machine.
  *
  * **Example** (A cache for CI)
  *
@@ -1885,6 +1889,18 @@ export const push = (
  *   const built = yield* Snapshot.build(tools)
  *   if (built.stepsRun > 0) yield* Snapshot.push("tools", cache)
  *   return built
+ * })
+ * ```
+ *
+ * **Example** (From another machine)
+ *
+ * ```ts
+ * import { Config, Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const token = yield* Config.Redacted("LIGHTBOX_TOKEN")
+ *   return yield* Snapshot.pull("node-ci", { host: "https://kvm.example.com:7400", token })
  * })
  * ```
  *

@@ -243,6 +243,7 @@ export {
   type PruneVolumesOptions,
   type PullOptions,
   pullSnapshot,
+  type HostReference,
   type PushedSnapshot,
   type PushOptions,
   pushSnapshot,

@@ -511,7 +511,7 @@ const functions: Functions = {
     row(
       Lightbox.pullSnapshot,
       ["n", "example.com/n"],
-      { name, reference: ["", ...notText] },
+      { name, reference: ["", ...notText, { host: "x", token: "a" }, { host: "http://example.com" }] },
       {
         ...call,
         registry: [null, { username: "x" }],

@@ -89,6 +89,9 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
 /** The variable with the token of a host. */
 export const tokenVariable = "LIGHTBOX_TOKEN"
 
+/** The variable with the token of the host that a snapshot is pulled from. */
+export const fromTokenVariable = "LIGHTBOX_FROM_TOKEN"
+
 /** The driver of another machine. */
 export const remote = Effect.fnUntraced(function* (url: string, home: string | undefined) {
   const token = process.env[tokenVariable]

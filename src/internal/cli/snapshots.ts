@@ -381,18 +381,20 @@ export const push = Command.make(
   Command.provide(driver())
 )
 
-/** Pulls a snapshot, for `pull`. */
+/** Pulls a snapshot, for `pull`. `flags` are the names of options that it fails with. */
 export const pullSnapshot = Effect.fnUntraced(function* (
   name: string,
-  reference: string,
-  options: Omit<Snapshot.PullOptions, "onProgress">
+  reference: string | Snapshot.HostReference,
+  options: Omit<Snapshot.PullOptions, "onProgress">,
+  flags: { readonly [field: string]: string }
 ) {
   const snapshot = yield* Snapshot.pull(name, reference, {
     ...options,
     onProgress: yield* reportTransfer(`pulling ${name}`)
-  }).pipe(Effect.mapError(nameFlags({ name: "--snapshot", reference: "NAME", ...Flags.registryNames })))
+  }).pipe(Effect.mapError(nameFlags({ ...flags, ...Flags.registryNames })))
+  const from = typeof reference === "string" ? reference : `${reference.snapshot ?? name} of ${reference.host}`
   yield* print(Snapshot.Snapshot, snapshot, {
-    full: `Pulled ${reference} as ${name}, generation ${snapshot.generation}`,
+    full: `Pulled ${from} as ${name}, generation ${snapshot.generation}`,
     brief: name
   })
 })

@@ -86,9 +86,8 @@ export const SnapshotReference = pattern(
 export const tokenProblem = (token: string): string | undefined =>
   token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
 
-/** Says what is wrong with a token for a host, which checks its length itself. */
-export const bearerProblem = (token: string): string | undefined =>
-  /^[!-~]+$/.test(token) ? undefined : "expected a token"
+/** A token for a host, which checks its length itself. */
+export const BearerToken = pattern(/^[!-~]+$/, "a token")
 
 /** A URL that paths are appended to. */
 export const withoutSlash = (url: string): string => url.replace(/\/+$/, "")

@@ -2,6 +2,7 @@
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Cleanup from "../../Cleanup.ts"
 import * as Images from "../../Image.ts"
@@ -15,11 +16,13 @@ import * as Snapshots from "../../Snapshot.ts"
 import * as Volumes from "../../Volume.ts"
 import type { Size } from "../config/plain.ts"
 import {
+  BearerToken,
   Bytes,
   CString,
   Force,
   Func,
   HostPath,
+  HostUrl,
   ImageReference,
   intBetween,
   Labels,
@@ -441,6 +444,36 @@ export interface PushOptions extends CallOptions {
 }
 
 /**
+ * A snapshot on another machine that runs `lightbox host`, for {@link pullSnapshot}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostReference {
+  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
+  readonly host: string
+  /** A token of that machine. The scope `"read"` is enough. */
+  readonly token: string
+  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
+  readonly snapshot?: string | undefined
+}
+
+/**
+ * A snapshot on another machine that runs `lightbox host`, for {@link pullSnapshot}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostReference {
+  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
+  readonly host: string
+  /** A token of that machine. The scope `"read"` is enough. */
+  readonly token: string
+  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
+  readonly snapshot?: string | undefined
+}
+
+/**
  * Options of {@link pullSnapshot}.
  *
  * @category options
@@ -500,7 +533,17 @@ export const pushSnapshot = async (name: string, reference: string, options?: Pu
 
 const decodePull = checked(
   "pullSnapshot",
-  Schema.Struct({ name: Name, reference: ImageReference }),
+  Schema.Struct({
+    name: Name,
+    reference: Schema.Union([
+      ImageReference,
+      optionsStruct<HostReference>()({
+        host: HostUrl,
+        token: BearerToken,
+        snapshot: Schema.optional(SnapshotReference)
+      })
+    ])
+  }),
   optionsStruct<Unheard<PullOptions>>()({
     ...pushFields,
     overwrite: flag,
@@ -511,7 +554,8 @@ const decodePull = checked(
 
 /**
  * Pulls a snapshot that {@link pushSnapshot} has pushed, as a new generation of a name. The name points to it once all of
- * it has been received and its checksums match. A later build of the same configuration boots nothing.
+ * it has been received and its checksums match. A later build of the same configuration boots nothing. It can also come
+ * directly from another machine that runs `lightbox host`.
  *
  * What a failed or aborted pull has received is kept for a day, and the next one goes on from there.
  *
@@ -530,11 +574,16 @@ const decodePull = checked(
  * @category operations
  * @since 0.1.0
  */
-export const pullSnapshot = async (name: string, reference: string, options?: PullOptions): Promise<SnapshotRecord> => {
-  const { keep, overwrite, registry, signal, trusted } = decodePull({ name, reference }, options)
+export const pullSnapshot = async (
+  name: string,
+  reference: string | HostReference,
+  options?: PullOptions
+): Promise<SnapshotRecord> => {
+  const { keep, overwrite, reference: from, registry, signal, trusted } = decodePull({ name, reference }, options)
   const onProgress = listenerOf(options?.onProgress)
   const given = { keep, overwrite, trusted, registry: registryOf(registry), onProgress }
-  return snapshotRecord(await run(Snapshots.pull(name, reference, given), signal))
+  const source = typeof from === "string" ? from : { ...from, token: Redacted.make(from.token) }
+  return snapshotRecord(await run(Snapshots.pull(name, source, given), signal))
 }
 
 // =============================================================================

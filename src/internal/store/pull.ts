@@ -6,7 +6,6 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Struct from "effect/Struct"
@@ -17,7 +16,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import { SandboxConfig } from "../../SandboxConfig.ts"
 import type { HostReference as HostReferenceOf, PullOptions, Snapshot } from "../../Snapshot.ts"
 import {
-  bearerProblem,
+  BearerToken,
   Func,
   HostUrl,
   ImageReference,
@@ -49,7 +48,7 @@ const method = "Snapshot.pull"
 
 const HostReference = Schema.Struct({
   host: HostUrl,
-  token: Schema.Redacted(Schema.String).check(Schema.makeFilter((token) => bearerProblem(Redacted.value(token)))),
+  token: Schema.Redacted(BearerToken),
   snapshot: Schema.optional(SnapshotReference)
 })
 

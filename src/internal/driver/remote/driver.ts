@@ -1,7 +1,6 @@
 /** `Microsandbox` on another machine, behind a gateway. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -11,7 +10,7 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxRemote from "../../../MicrosandboxRemote.ts"
-import { bearerProblem, DurationInput, HostPath, HostUrl, withoutSlash } from "../../config/schemas.ts"
+import { BearerToken, DurationInput, HostPath, HostUrl, withoutSlash } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
@@ -33,7 +32,7 @@ const layerMethod = "MicrosandboxRemote.layer"
 
 const LayerOptions = Schema.Struct({
   url: HostUrl,
-  token: Schema.Redacted(Schema.String).check(Schema.makeFilter((token) => bearerProblem(Redacted.value(token)))),
+  token: Schema.Redacted(BearerToken),
   home: Schema.optional(HostPath),
   connectTimeout: Schema.optional(DurationInput)
 })
