@@ -142,12 +142,12 @@ export interface RemoteHome {
   /** Measures the content of a volume, in bytes. */
   readonly volumeUsage: (name: string) => Effect.Effect<number, LightboxError>
   /** Pushes a snapshot from the other machine. */
-  readonly push: (request: {
-    readonly name: string
-    readonly reference: string
-    readonly registry: PushOptions["registry"]
-    readonly onProgress: PushOptions["onProgress"]
-  }) => Effect.Effect<Pushed, LightboxError>
+  readonly push: (
+    request: PushOptions & {
+      readonly name: string
+      readonly reference: string
+    }
+  ) => Effect.Effect<Pushed, LightboxError>
   /** Pulls a snapshot to the other machine. */
   readonly pull: (
     request: PullOptions & { readonly name: string; readonly reference: string | HostReference }

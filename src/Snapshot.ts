@@ -1758,15 +1758,39 @@ export const Pushed = Schema.Struct({
 export type Pushed = typeof Pushed.Type
 
 /**
+ * How to reach a bucket, for references such as `s3://bucket/team/app:main`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface S3 {
+  /**
+   * Address of the service, such as `"https://minio.example.com"`. Default: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in
+   * the environment, else AWS.
+   */
+  readonly endpoint?: string | undefined
+  /** Default: `AWS_REGION` or `AWS_DEFAULT_REGION` in the environment, else `"us-east-1"`. */
+  readonly region?: string | undefined
+  /** Requires `secretAccessKey`. Default: `AWS_ACCESS_KEY_ID` in the environment. */
+  readonly accessKeyId?: string | undefined
+  /** Requires `accessKeyId`. Default: `AWS_SECRET_ACCESS_KEY` in the environment. */
+  readonly secretAccessKey?: Redacted.Redacted<string> | undefined
+  /** Belongs to a temporary `accessKeyId`. Default: `AWS_SESSION_TOKEN`, if the key is from the environment, too. */
+  readonly sessionToken?: Redacted.Redacted<string> | undefined
+}
+
+/**
  * Options of {@link push}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PushOptions {
+  /** Access to buckets. Not used for registries. Default: that of the environment. */
+  readonly s3?: S3 | undefined
   /**
    * Login and certificates. Default: those of the runtime's `config.json`, else of `docker login`. A registry on this
-   * machine may do without TLS; for others, that takes `insecure: true`.
+   * machine may do without TLS; for others, that takes `insecure: true`. Buckets use `caCerts`, too.
    */
   readonly registry?: SandboxConfig.Registry | undefined
   /**
@@ -1814,7 +1838,7 @@ export interface PullOptions extends PushOptions {
 
 /**
  * Pushes a snapshot, or one of its generations such as `"app@3"`, to a tag in an OCI registry, for {@link pull} on
- * another machine.
+ * another machine. `s3://bucket/team/app:main` is a tag in a bucket of S3, or of a service that speaks its protocol.
  *
  * Only parts of the disk that are not empty are sent, compressed, and only those that the repository does not have from
  * the snapshot under the same tag, or from others. The tag moves when all of it is there. Up to 4 parts of 8 MiB are sent

@@ -244,6 +244,7 @@ export {
   type PullOptions,
   pullSnapshot,
   type HostReference,
+  type S3,
   type PushedSnapshot,
   type PushOptions,
   pushSnapshot,

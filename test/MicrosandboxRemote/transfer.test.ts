@@ -21,6 +21,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
+import * as Relay from "../Relay.ts"
 import * as Support from "./support.ts"
 
 const image = "busybox"
@@ -55,49 +56,7 @@ const versionOf = (name: string) => Sandbox.run({ snapshot: name }, (sandbox) =>
 const reasonOf = <A, R>(effect: Effect.Effect<A, LightboxError, R>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason)
 
-interface Asked {
-  readonly method: string
-  readonly path: string
-}
-
-/** Stands before a host: counts what it is asked for, and can answer instead of it. */
-const before = Effect.fnUntraced(function* (url: string) {
-  const asked: Array<Asked> = []
-  const relay: {
-    readonly asked: Array<Asked>
-    url: string
-    intercept: (request: Asked, response: Http.ServerResponse) => boolean
-  } = { asked, url: "", intercept: () => false }
-  const server = Http.createServer((request, response) => {
-    const one = { method: request.method ?? "", path: request.url ?? "" }
-    asked.push(one)
-    if (relay.intercept(one, response)) return
-    const { hostname, port } = new URL(url)
-    const far = Http.request(
-      { hostname, port, method: one.method, path: one.path, headers: request.headers },
-      (answer) => {
-        response.writeHead(answer.statusCode ?? 0, answer.headers)
-        answer.pipe(response)
-      }
-    )
-    far.on("error", () => response.destroy())
-    request.pipe(far)
-  })
-  yield* Effect.acquireRelease(
-    Effect.callback<void>((resume) => {
-      server.listen(0, "127.0.0.1", () => resume(Effect.void))
-    }),
-    () =>
-      Effect.sync(() => {
-        server.closeAllConnections()
-        server.close()
-      })
-  )
-  relay.url = `http://127.0.0.1:${Object(server.address()).port}`
-  return relay
-})
-
-const packsAsked = (asked: ReadonlyArray<Asked>) => asked.filter(({ path }) => path.includes("/blobs/"))
+const packsAsked = (asked: ReadonlyArray<Relay.Asked>) => asked.filter(({ path }) => path.includes("/blobs/"))
 
 describe("a push through a host", () => {
   test(
@@ -213,7 +172,7 @@ describe("a pull from another host", () => {
     Effect.gen(function* () {
       const one = yield* program
       const two = yield* program
-      const relay = yield* before(one.url)
+      const relay = yield* Relay.make(one.url)
       const from = { host: relay.url, token: Support.token }
       const { remoteHome } = Context.get(two.services, Microsandbox.Microsandbox)
       const fetch = (key: string | undefined, onProgress?: Snapshot.PullOptions["onProgress"]) =>
@@ -257,7 +216,7 @@ describe("a pull from another host", () => {
     Effect.gen(function* () {
       const one = yield* program
       const two = yield* program
-      const relay = yield* before(one.url)
+      const relay = yield* Relay.make(one.url)
       const from = { host: relay.url, token: Support.token }
       yield* one.on(Snapshot.build(app(1)))
       const seen = new Set<string>()
@@ -338,6 +297,12 @@ describe("a pull from another host", () => {
             (answer) => answer.status
           )
         )
+      const tags = yield* Effect.promise(() =>
+        fetch(`${one.url}/v2/snapshots/app/tags/list`, {
+          headers: { authorization: `Bearer ${Redacted.value(reader)}` }
+        }).then((answer) => answer.json())
+      )
+      assert.deepStrictEqual(tags, { name: "snapshots/app", tags: ["1", "latest"] })
       assert.deepStrictEqual(
         [
           yield* status("/v2/"),

@@ -504,7 +504,12 @@ const functions: Functions = {
       Lightbox.pushSnapshot,
       ["n", "example.com/n"],
       { name, reference: ["", ...notText] },
-      { ...call, registry: [null, { username: "x" }], onProgress: ["x", null] }
+      {
+        ...call,
+        registry: [null, { username: "x" }],
+        s3: [null, { endpoint: "x" }, { accessKeyId: 5 }],
+        onProgress: ["x", null]
+      }
     )
   ],
   pullSnapshot: [
@@ -515,6 +520,7 @@ const functions: Functions = {
       {
         ...call,
         registry: [null, { username: "x" }],
+        s3: [null, { endpoint: "x" }, { accessKeyId: 5 }],
         onProgress: ["x", null],
         overwrite: notFlag,
         keep: [0, ...notCount],

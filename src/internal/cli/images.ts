@@ -113,9 +113,10 @@ export const pull = Command.make(
       "untrusted",
       "With snapshots: let no build reuse it, and publish its ports on free ports of 127.0.0.1"
     ),
-    ...Flags.registry
+    ...Flags.registry,
+    ...Flags.s3
   },
-  Effect.fnUntraced(function* ({ fromHost, names, snapshot, untrusted, ...flags }) {
+  Effect.fnUntraced(function* ({ endpoint, fromHost, names, region, snapshot, untrusted, ...flags }) {
     const registry = Flags.registryOf(flags)
     if (snapshot === undefined && fromHost === undefined) {
       if (untrusted) return yield* invalid("pull", "--untrusted", "it goes with --snapshot")
@@ -123,7 +124,7 @@ export const pull = Command.make(
     }
     const [reference = "", ...others] = names
     if (others.length > 0) return yield* invalid("pull", "NAME", "with snapshots, expected a single one")
-    const options = { registry, trusted: !untrusted }
+    const options = { registry, s3: { endpoint, region }, trusted: !untrusted }
     if (fromHost === undefined) {
       return yield* pullSnapshot(snapshot ?? reference, reference, options, { name: "--snapshot", reference: "NAME" })
     }

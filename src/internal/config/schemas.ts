@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as SchemaAST from "effect/SchemaAST"
@@ -68,7 +69,8 @@ export const Int53 = intBetween(0, Number.MAX_SAFE_INTEGER)
 /** Run all steps again, or those from a number on. */
 export const Force = Schema.Union([Schema.Boolean, intBetween(1, 1_000_000)])
 
-const pattern = (expression: RegExp, expected: string) =>
+/** A text that an expression matches. */
+export const pattern = (expression: RegExp, expected: string) =>
   Schema.String.check(Schema.makeFilter((text) => (expression.test(text) ? undefined : `expected ${expected}`)))
 
 export const Name = pattern(
@@ -86,8 +88,15 @@ export const SnapshotReference = pattern(
 export const tokenProblem = (token: string): string | undefined =>
   token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
 
+const isToken = /^[!-~]+$/
+
 /** A token for a host, which checks its length itself. */
-export const BearerToken = pattern(/^[!-~]+$/, "a token")
+export const BearerToken = pattern(isToken, "a token")
+
+/** The same as a secret. */
+export const SecretToken = Schema.Redacted(Schema.String).check(
+  Schema.makeFilter((token) => (isToken.test(Redacted.value(token)) ? undefined : "expected a token"))
+)
 
 /** A URL that paths are appended to. */
 export const withoutSlash = (url: string): string => url.replace(/\/+$/, "")

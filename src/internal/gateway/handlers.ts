@@ -24,6 +24,7 @@ import { instanceLabel, ownerLabel } from "../ownership/labels.ts"
 import { sweep } from "../reaper/sweep.ts"
 import type { TransferProgress } from "../../Snapshot.ts"
 import * as Reach from "../sandbox/peers.ts"
+import * as Sources from "../store/sources.ts"
 import * as Store from "../store/store.ts"
 import { sizeOf } from "../volume/files.ts"
 import * as Paths from "./paths.ts"
@@ -84,8 +85,6 @@ const checkNote = ({ kind, name, token }: Ownership.Note): Effect.Effect<void, L
   noted.has(kind)
     ? Effect.andThen(Paths.checkName("Ownership.note", name), Paths.checkName("Ownership.note", token, "token"))
     : Effect.fail(invalid("Ownership.note", "kind", "expected a note of what a program creates on a host"))
-
-const Registry = Schema.Struct({ registry: SandboxConfig.SandboxConfig.fields.registry })
 
 const maxLockName = 512
 
@@ -381,8 +380,8 @@ export const make = (context: Context) => {
     )
 
   /** Logins and certificates for one transfer. Those of paths are of this host. */
-  const registryOf = (method: string, registry: Schema.Json) =>
-    Effect.flatMap(decoder(Registry, method)({ registry: fromJson(registry) }), (given) =>
+  const accessOf = (method: string, access: Schema.Json) =>
+    Effect.flatMap(decoder(Schema.Struct(Sources.access), method)(fromJson(access)), (given) =>
       Paths.checkPaths(allowed, method, given)
     )
 
@@ -565,16 +564,16 @@ export const make = (context: Context) => {
     readSnapshotLink: reading(({ link }) => driver.readSnapshotLink(link)),
     linkSnapshot: writing(({ link, name }) => driver.linkSnapshot(link, name)),
     unlinkSnapshot: writing(({ link }) => driver.unlinkSnapshot(link)),
-    pushSnapshot: transferring(({ name, reference, registry }, store, onProgress) =>
+    pushSnapshot: transferring(({ access, name, reference }, store, onProgress) =>
       Effect.gen(function* () {
         const { push } = yield* pushing
-        return yield* push(driver, store, name, reference, yield* registryOf("Snapshot.push", registry), onProgress)
+        return yield* push(driver, store, name, reference, yield* accessOf("Snapshot.push", access), onProgress)
       })
     ),
-    pullSnapshot: transferring(({ name, reference, registry, ...options }, store, onProgress) =>
+    pullSnapshot: transferring(({ access, name, reference, ...options }, store, onProgress) =>
       Effect.gen(function* () {
         const { pull } = yield* pulling
-        const given = { ...options, ...(yield* registryOf("Snapshot.pull", registry)) }
+        const given = { ...options, ...(yield* accessOf("Snapshot.pull", access)) }
         return yield* pull(driver, store, name, fromJson(reference), given, onProgress)
       })
     ),

@@ -104,7 +104,10 @@ const respondWith =
 
     if (wanted.kind === "tags") {
       const [kind, name = ""] = wanted.repository.split("/")
-      const tags = kind === "keys" ? [] : (await run(Generations.generations(driver, store, name))).map(String)
+      const tags =
+        kind === "keys"
+          ? []
+          : (await run(Generations.generations(driver, store, name))).map(({ generation }) => `${generation}`)
       const body = JSON.stringify({ name: wanted.repository, tags: [...tags, "latest"] })
       return answer(Buffer.from(body), { "Content-Type": "application/json" })
     }

@@ -431,12 +431,33 @@ export interface PushedSnapshot {
 }
 
 /**
+ * How to reach a bucket, for references such as `s3://bucket/team/app:main`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface S3 {
+  /** Address of the service. Default: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment, else AWS. */
+  readonly endpoint?: string | undefined
+  /** Default: `AWS_REGION` or `AWS_DEFAULT_REGION` in the environment, else `"us-east-1"`. */
+  readonly region?: string | undefined
+  /** Requires `secretAccessKey`. Default: `AWS_ACCESS_KEY_ID` in the environment. */
+  readonly accessKeyId?: string | undefined
+  /** Requires `accessKeyId`. Default: `AWS_SECRET_ACCESS_KEY` in the environment. */
+  readonly secretAccessKey?: string | undefined
+  /** Belongs to a temporary `accessKeyId`. Default: `AWS_SESSION_TOKEN`, if the key is from the environment, too. */
+  readonly sessionToken?: string | undefined
+}
+
+/**
  * Options of {@link pushSnapshot}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PushOptions extends CallOptions {
+  /** Access to buckets. Not used for registries. Default: that of the environment. */
+  readonly s3?: S3 | undefined
   /** Login and certificates. Default: those of the runtime's `config.json`, else of `docker login`. */
   readonly registry?: Registry | undefined
   /** Receives the progress. What it throws is ignored. Default: none. */
@@ -494,6 +515,15 @@ export interface PullOptions extends PushOptions {
 const pushFields = {
   ...callFields,
   registry: Schema.optional(RegistrySchema),
+  s3: Schema.optional(
+    optionsStruct<S3>()({
+      endpoint: Schema.optional(HostUrl),
+      region: Schema.optional(Schema.String),
+      accessKeyId: Schema.optional(Schema.NonEmptyString),
+      secretAccessKey: Schema.optional(Schema.NonEmptyString),
+      sessionToken: Schema.optional(Schema.NonEmptyString)
+    })
+  ),
   onProgress: Schema.optional(Func)
 }
 
@@ -505,6 +535,13 @@ type Unheard<Options> = Omit<Options, "onProgress"> & {
 const transferred = Schema.Struct({ name: SnapshotReference, reference: ImageReference })
 
 const decodePush = checked("pushSnapshot", transferred, optionsStruct<Unheard<PushOptions>>()(pushFields))
+
+const s3Of = (s3: S3 | undefined) =>
+  s3 && {
+    ...s3,
+    secretAccessKey: s3.secretAccessKey === undefined ? undefined : Redacted.make(s3.secretAccessKey),
+    sessionToken: s3.sessionToken === undefined ? undefined : Redacted.make(s3.sessionToken)
+  }
 
 const listenerOf = (onProgress: PushOptions["onProgress"]) =>
   onProgress === undefined ? undefined : (progress: TransferProgress) => Effect.sync(() => onProgress(progress))
@@ -526,9 +563,10 @@ const listenerOf = (onProgress: PushOptions["onProgress"]) =>
  * @since 0.1.0
  */
 export const pushSnapshot = async (name: string, reference: string, options?: PushOptions): Promise<PushedSnapshot> => {
-  const { registry, signal } = decodePush({ name, reference }, options)
+  const { registry, s3, signal } = decodePush({ name, reference }, options)
   const onProgress = listenerOf(options?.onProgress)
-  return await run(Snapshots.push(name, reference, { registry: registryOf(registry), onProgress }), signal)
+  const given = { registry: registryOf(registry), s3: s3Of(s3), onProgress }
+  return await run(Snapshots.push(name, reference, given), signal)
 }
 
 const decodePull = checked(
@@ -579,9 +617,9 @@ export const pullSnapshot = async (
   reference: string | HostReference,
   options?: PullOptions
 ): Promise<SnapshotRecord> => {
-  const { keep, overwrite, reference: from, registry, signal, trusted } = decodePull({ name, reference }, options)
+  const { keep, overwrite, reference: from, registry, s3, signal, trusted } = decodePull({ name, reference }, options)
   const onProgress = listenerOf(options?.onProgress)
-  const given = { keep, overwrite, trusted, registry: registryOf(registry), onProgress }
+  const given = { keep, overwrite, trusted, registry: registryOf(registry), s3: s3Of(s3), onProgress }
   const source = typeof from === "string" ? from : { ...from, token: Redacted.make(from.token) }
   return snapshotRecord(await run(Snapshots.pull(name, source, given), signal))
 }

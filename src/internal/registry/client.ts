@@ -344,6 +344,15 @@ const follow = Effect.fnUntraced(function* (
   }
 })
 
+/** Sends requests to one service, without following redirects, on connections that are kept until the scope closes. */
+export const connect = (
+  authorities: ReadonlyArray<string>
+): Effect.Effect<(url: URL, request: Omit<Request, "to">) => Effect.Effect<Answer, Problem>, never, Scope.Scope> =>
+  Effect.map(connections, (send) => {
+    const access: Login.Access = { isPlain: false, authorities, basic: undefined }
+    return (url, request) => send(url, access, request)
+  })
+
 /** Sends requests on connections that are kept until the scope closes. */
 const connections: Effect.Effect<Send, never, Scope.Scope> = Effect.gen(function* () {
   const agents = new Map<string, Http.Agent>()

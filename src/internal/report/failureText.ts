@@ -192,6 +192,26 @@ const notTransferred = (kind: TransferKind, way: Way): string => {
   }
 }
 
+/** The reference is that of a bucket. */
+const notInBucket = (kind: TransferKind, way: Way): string => {
+  switch (kind) {
+    case "NotFound":
+      return "Check the reference, and that the bucket exists"
+    case "Unauthorized":
+      return way === "cli"
+        ? "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key that may list, read and write the bucket"
+        : "Pass `s3.accessKeyId` and `s3.secretAccessKey` of a key that may list, read and write the bucket"
+    case "Unreachable":
+      return "Check the address of the service and the network, and try again: it continues where it stopped"
+    case "Refused":
+      return "Check the address of the service, the region, and what the bucket allows"
+    case "Tls":
+    case "NotASnapshot":
+    case undefined:
+      return notTransferred(kind, way)
+  }
+}
+
 /** The reference is that of another host. */
 const notFromHost = (kind: TransferKind): string => {
   switch (kind) {
@@ -273,7 +293,8 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "ImageUnavailable":
       return unavailable(reason.kind, way)
     case "TransferFailed":
-      return /^https?:/.test(reason.reference) ? notFromHost(reason.kind) : notTransferred(reason.kind, way)
+      if (/^https?:/.test(reason.reference)) return notFromHost(reason.kind)
+      return reason.reference.startsWith("s3://") ? notInBucket(reason.kind, way) : notTransferred(reason.kind, way)
     case "BootFailed":
       return "Try again with more memory; `npx lightbox doctor` checks this machine"
     case "CommandNotStarted":

@@ -13,17 +13,8 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import { SandboxConfig } from "../../SandboxConfig.ts"
 import type { HostReference as HostReferenceOf, PullOptions, Snapshot } from "../../Snapshot.ts"
-import {
-  BearerToken,
-  Func,
-  HostUrl,
-  ImageReference,
-  intBetween,
-  SnapshotName,
-  SnapshotReference
-} from "../config/schemas.ts"
+import { Func, HostUrl, intBetween, SecretToken, SnapshotName, SnapshotReference } from "../config/schemas.ts"
 import { callDecoder } from "../config/validation.ts"
 import { withFreePorts } from "../driver/ports.ts"
 import { makeFolder, unlessMissing } from "../host/durable.ts"
@@ -48,18 +39,18 @@ const method = "Snapshot.pull"
 
 const HostReference = Schema.Struct({
   host: HostUrl,
-  token: Schema.Redacted(BearerToken),
+  token: SecretToken,
   snapshot: Schema.optional(SnapshotReference)
 })
 
 const decodePull = callDecoder(
   method,
-  Schema.Struct({ name: SnapshotName, reference: Schema.Union([ImageReference, HostReference]) }),
+  Schema.Struct({ name: SnapshotName, reference: Schema.Union([Sources.Reference, HostReference]) }),
   Schema.Struct({
     overwrite: Schema.optional(Schema.Boolean),
     keep: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
     trusted: Schema.optional(Schema.Boolean),
-    registry: SandboxConfig.fields.registry,
+    ...Sources.access,
     onProgress: Schema.optional(Func)
   })
 )
@@ -81,13 +72,13 @@ export const pull = (
   Effect.scoped(
     Effect.gen(function* () {
       const decoded = yield* decodePull({ name: givenName, reference: givenReference }, input)
-      const { keep = defaultKeep, name, overwrite = true, registry, trusted = true } = decoded
+      const { keep = defaultKeep, name, overwrite = true, registry, s3, trusted = true } = decoded
       const from = decoded.reference
       if (driver.remoteHome !== undefined) {
-        const options = { keep, overwrite, trusted, registry, onProgress }
+        const options = { keep, overwrite, trusted, registry, s3, onProgress }
         return yield* driver.remoteHome.pull({ name, reference: from, ...options })
       }
-      const { open, reference } = sourceOf(driver.home, from, name, registry)
+      const { open, reference } = sourceOf(driver.home, from, name, { registry, s3 })
       yield* Artifact.checkRegistry(method, registry)
       // Before anything is transferred.
       yield* overwrite ? Names.requireOurs(driver, method, name) : Names.requireFree(driver, method, name)
@@ -135,10 +126,10 @@ const sourceOf = (
   home: string,
   from: string | HostReferenceOf,
   name: string,
-  registry: SandboxConfig["registry"]
+  access: Sources.Access
 ): { readonly open: Effect.Effect<Sources.Opened, Client.Problem, Scope.Scope>; readonly reference: string } => {
   if (typeof from === "string") {
-    return { open: Sources.open({ home, reference: from, registry, actions: "pull" }), reference: from }
+    return { open: Sources.open({ home, reference: from, ...access, actions: "pull" }), reference: from }
   }
   const { host, snapshot = name, token } = from
   return { open: Sources.openHost({ host, token }, { snapshot }), reference: `${host}/${snapshot}` }

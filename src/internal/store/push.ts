@@ -8,9 +8,8 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import { SandboxConfig } from "../../SandboxConfig.ts"
 import type { Pushed, PushOptions, TransferProgress } from "../../Snapshot.ts"
-import { Func, ImageReference, SnapshotReference } from "../config/schemas.ts"
+import { Func, SnapshotReference } from "../config/schemas.ts"
 import { callDecoder, invalid } from "../config/validation.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { noteForScope } from "../ownership/labels.ts"
@@ -28,8 +27,8 @@ const method = "Snapshot.push"
 
 const decodePush = callDecoder(
   method,
-  Schema.Struct({ name: SnapshotReference, reference: ImageReference }),
-  Schema.Struct({ registry: SandboxConfig.fields.registry, onProgress: Schema.optional(Func) })
+  Schema.Struct({ name: SnapshotReference, reference: Sources.Reference }),
+  Schema.Struct({ ...Sources.access, onProgress: Schema.optional(Func) })
 )
 
 /** Transfers at once. Each holds a pack in memory. */
@@ -285,12 +284,12 @@ export const push = (
 ): Effect.Effect<Pushed, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { name, reference, registry } = yield* decodePush({ name: givenName, reference: givenReference }, input)
+      const { name, reference, registry, s3 } = yield* decodePush({ name: givenName, reference: givenReference }, input)
       if (reference.includes("@")) {
         return yield* invalid(method, "reference", "expected a tag: the digest is that of what is pushed")
       }
       if (driver.remoteHome !== undefined)
-        return yield* driver.remoteHome.push({ name, reference, registry, onProgress })
+        return yield* driver.remoteHome.push({ name, reference, registry, s3, onProgress })
       yield* Artifact.checkRegistry(method, registry)
       const found = yield* Names.find(driver, store, method, name)
       // A prune must not remove it meanwhile.
@@ -300,7 +299,7 @@ export const push = (
       // Pushes to one place take turns: the second finds what the first has sent.
       yield* store.lock(`push:${reference}`)
       return yield* Effect.flatMap(
-        Sources.open({ home: driver.home, reference, registry, actions: "pull,push" }),
+        Sources.open({ home: driver.home, reference, registry, s3, actions: "pull,push" }),
         ({ repository, version: tag }) => send(repository, described, { tag, reference, onProgress })
       ).pipe(Artifact.failing(method, reference))
     })

@@ -10,7 +10,7 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxRemote from "../../../MicrosandboxRemote.ts"
-import { BearerToken, DurationInput, HostPath, HostUrl, withoutSlash } from "../../config/schemas.ts"
+import { DurationInput, HostPath, HostUrl, SecretToken, withoutSlash } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
@@ -32,7 +32,7 @@ const layerMethod = "MicrosandboxRemote.layer"
 
 const LayerOptions = Schema.Struct({
   url: HostUrl,
-  token: Schema.Redacted(BearerToken),
+  token: SecretToken,
   home: Schema.optional(HostPath),
   connectTimeout: Schema.optional(DurationInput)
 })

@@ -86,18 +86,19 @@ const transfer = <A>(
   )
 
 export const make = (client: Client): Ownership.RemoteHome => ({
-  push: ({ name, onProgress, reference, registry }) =>
+  push: ({ name, onProgress, reference, registry, s3 }) =>
     transfer(
       client,
       "Snapshot.push",
-      (rpc, call) => rpc.pushSnapshot({ name, reference, registry: toJson(registry) }, call),
+      (rpc, call) => rpc.pushSnapshot({ name, reference, access: toJson({ registry, s3 }) }, call),
       onProgress
     ),
-  pull: ({ onProgress, reference, registry, ...rest }) =>
+  pull: ({ onProgress, reference, registry, s3, ...rest }) =>
     transfer(
       client,
       "Snapshot.pull",
-      (rpc, call) => rpc.pullSnapshot({ ...rest, reference: toJson(reference), registry: toJson(registry) }, call),
+      (rpc, call) =>
+        rpc.pullSnapshot({ ...rest, reference: toJson(reference), access: toJson({ registry, s3 }) }, call),
       onProgress
     ),
   pullResult: ({ from, key, onProgress }) =>

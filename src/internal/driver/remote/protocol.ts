@@ -324,7 +324,7 @@ const snapshots = RpcGroup.make(
   Rpc.make("linkSnapshot", { payload: { link: Schema.String, name: Schema.String }, error }),
   Rpc.make("unlinkSnapshot", { payload: { link: Schema.String }, error }),
   Rpc.make("pushSnapshot", {
-    payload: { name: Schema.String, reference: Schema.String, registry: Plain },
+    payload: { name: Schema.String, reference: Schema.String, access: Plain },
     success: transferEvent(Snapshot.Pushed),
     error,
     stream: true
@@ -334,7 +334,7 @@ const snapshots = RpcGroup.make(
     payload: {
       name: Schema.String,
       reference: Plain,
-      registry: Plain,
+      access: Plain,
       overwrite: Schema.optional(Schema.Boolean),
       keep: Schema.optional(Schema.Finite),
       trusted: Schema.optional(Schema.Boolean)
