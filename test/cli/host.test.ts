@@ -1,54 +1,22 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
-import * as Net from "node:net"
 import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
+import * as Hosts from "./host.ts"
+import { withVariable } from "./host.ts"
 import { Cli, definitions, ending, failing, succeeding, test } from "./support.ts"
 
 const two = definitions("two")
 
 const token = "the-token-of-the-host"
 
-/** Sets a variable of the environment for the scope. */
-const withVariable = (name: string, value: string | undefined) =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const before = process.env[name]
-      if (value === undefined) delete process.env[name]
-      else process.env[name] = value
-      return before
-    }),
-    (before) =>
-      Effect.sync(() => {
-        if (before === undefined) delete process.env[name]
-        else process.env[name] = before
-      })
-  )
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = Net.createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
-
-const connected = (port: number) =>
-  Effect.callback<boolean>((resume) => {
-    const socket = Net.connect(port, "127.0.0.1")
-    socket.on("connect", () => resume(Effect.succeed(true)))
-    socket.on("error", () => resume(Effect.succeed(false)))
-    return Effect.sync(() => socket.destroy())
-  })
-
 test(
   "host serves this machine to the command line of another",
   Effect.gen(function* () {
     const { folder, requests } = yield* Cli
     yield* withVariable("LIGHTBOX_TOKEN", token)
-    const port = yield* freePort
-    yield* Effect.forkScoped(ending(0)("host", "--port", String(port)))
-    yield* Effect.repeat(connected(port), { until: (isConnected) => isConnected })
-    const far = ["--host", `http://localhost:${port}`, "--home", folder]
+    const url = yield* Hosts.serve()
+    const far = ["--host", url, "--home", folder]
     yield* succeeding(...far, "run", "-d", "--name", "far", "--image", "busybox")
     assert.include(
       requests.map(({ name }) => name),
@@ -83,10 +51,7 @@ test(
     const { host } = yield* FakeRegistry.make
     yield* withVariable("LIGHTBOX_TOKEN", token)
     yield* withVariable("LIGHTBOX_FROM_TOKEN", undefined)
-    const port = yield* freePort
-    yield* Effect.forkScoped(ending(0)("host", "--port", String(port)))
-    yield* Effect.repeat(connected(port), { until: (isConnected) => isConnected })
-    const url = `http://localhost:${port}`
+    const url = yield* Hosts.serve()
     const far = ["--host", url, "--home", folder]
     yield* succeeding("build", two, "tools", "--quiet")
     const reference = `${host}/team/tools:main`

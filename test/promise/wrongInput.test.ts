@@ -292,6 +292,7 @@ const ensure: Wrong<Lightbox.EnsureVolumeOptions> = { quotaMib: [0, ...notCount]
 
 const configure: Wrong<Lightbox.ConfigureOptions> = {
   home: ["", ...notText],
+  host: [null, 5, { url: "x", token: "a" }, { url: "http://example.com" }],
   pullPolicy: ["x", null, 5],
   bootTimeoutMs: millis,
   progress: notFlag,
@@ -626,7 +627,15 @@ const functions: Functions = {
   volumeExists: [row(Lightbox.volumeExists, ["n"], { name })],
   removeVolume: [row(Lightbox.removeVolume, ["n"], { name })],
   ensureRuntime: [row(Lightbox.ensureRuntime)],
-  configure: [row(Lightbox.configure, [], {}, configure)]
+  configure: [
+    row(Lightbox.configure, [], {}, configure),
+    row(
+      (options: object) => Lightbox.configure({ host: { url: "http://example.com", token: "a" }, ...options }),
+      [],
+      {},
+      { pullPolicy: ["always"], bootTimeoutMs: [1000], records: [false] }
+    )
+  ]
 }
 
 const preset: Wrong<Presets.PresetOptions> = {

@@ -12,6 +12,7 @@ import { ImageReference } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
 import { bytes, driver, fromTokenVariable, printList, printRemoved, printReport, tokenVariable } from "./environment.ts"
+import * as Contexts from "./contexts.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import { inspectOnly } from "./inspect.ts"
@@ -91,12 +92,17 @@ const pullEach = Effect.fnUntraced(function* (
   yield* printImages(pulled)
 }, namedArgument)
 
-/** The token of the machine that a snapshot is pulled from. */
-const fromToken = Effect.suspend(() => {
+/** The machine that a snapshot is pulled from: a URL, or the name of a context. */
+const sourceOf = Effect.fnUntraced(function* (fromHost: string) {
+  if (!/^[a-z]+:/i.test(fromHost)) {
+    const known = yield* Contexts.find(yield* Contexts.read, fromHost, "--from-host")
+    yield* Contexts.trust(known, fromHost)
+    return { host: known.url, token: Redacted.make(known.token) }
+  }
   const token = process.env[fromTokenVariable] ?? process.env[tokenVariable]
   return token === undefined
-    ? Effect.fail(invalid("pull", fromTokenVariable, "expected the token of the host to pull from"))
-    : Effect.succeed(Redacted.make(token))
+    ? yield* invalid("pull", fromTokenVariable, "expected the token of the host to pull from")
+    : { host: fromHost, token: Redacted.make(token) }
 })
 
 export const pull = Command.make(
@@ -107,7 +113,7 @@ export const pull = Command.make(
     fromHost: Flags.text(
       "from-host",
       "URL",
-      `Pull the snapshot NAME from the machine that runs \`lightbox host\` there (token: $${fromTokenVariable}, else $${tokenVariable})`
+      `Pull the snapshot NAME from a context, or from the machine that runs \`lightbox host\` there (token: $${fromTokenVariable}, else $${tokenVariable})`
     ),
     untrusted: Flags.toggle(
       "untrusted",
@@ -132,7 +138,7 @@ export const pull = Command.make(
       const flag = registry.insecure === true ? "--insecure" : "--ca-certs"
       return yield* invalid("pull", flag, "it is for registries, not for hosts")
     }
-    const from = { host: fromHost, token: yield* fromToken, snapshot: reference }
+    const from = { ...(yield* sourceOf(fromHost)), snapshot: reference }
     const [name = ""] = (snapshot ?? reference).split("@")
     yield* pullSnapshot(name, from, options, {
       name: snapshot === undefined ? "NAME" : "--snapshot",

@@ -47,6 +47,14 @@ export const Proxy = Schema.Struct({ port: Schema.Int })
 /** The token is that of the environment if it is missing. */
 export const Mcp = Schema.Struct({ url: Schema.String, token: Schema.optionalKey(Schema.String) })
 
+/** A context, without its token. */
+export const Context = Schema.Struct({
+  name: Schema.String,
+  /** Absent: this machine. */
+  url: Schema.optionalKey(Schema.String),
+  isCurrent: Schema.Boolean
+})
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** The members of a group. */

@@ -114,5 +114,5 @@ export const host = Command.make(
       description: "Serve the network"
     }
   ]),
-  Command.provide(driver())
+  Command.provide(driver({ here: true }))
 )
