@@ -630,7 +630,7 @@ const functions: Functions = {
   configure: [
     row(Lightbox.configure, [], {}, configure),
     row(
-      (options: object) => Lightbox.configure({ host: { url: "http://example.com", token: "a" }, ...options }),
+      (options: unknown) => Lightbox.configure(beside({ host: { url: "http://example.com", token: "a" } }, options)),
       [],
       {},
       { pullPolicy: ["always"], bootTimeoutMs: [1000], records: [false] }
