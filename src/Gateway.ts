@@ -80,8 +80,6 @@ export interface Listening {
   readonly url: string
 }
 
-const File = HostPath
-
 const decodeOptions = decoder(
   Schema.Struct({
     tokens: Schema.Array(
@@ -93,7 +91,7 @@ const decodeOptions = decoder(
     ).check(Schema.makeFilter((tokens) => (tokens.length > 0 ? undefined : "expected at least one token"))),
     port: Schema.optional(HostPort),
     bind: Schema.optional(Address),
-    tls: Schema.optional(Schema.Struct({ certificate: File, key: File })),
+    tls: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath })),
     insecure: Schema.optional(Schema.Boolean),
     allowMounts: Schema.optional(Schema.Array(HostPath)),
     lease: Schema.optional(

@@ -83,19 +83,19 @@ const isUpgraded = /^\/v1\/sandboxes\/([^/?]{1,512})\/agent$/
 const textOf = (value: string | ReadonlyArray<string> | undefined): string | undefined =>
   typeof value === "string" ? value : value?.[0]
 
+const readPem = (method: string, field: string, path: string) =>
+  Effect.tryPromise({
+    try: () => Fs.readFile(path),
+    catch: (cause) => invalid(method, field, `cannot read ${path}: ${String(cause)}`)
+  })
+
 const readTls = (method: string, tls: Options["tls"]) =>
   tls === undefined
     ? Effect.undefined
     : Effect.all(
         {
-          cert: Effect.tryPromise({
-            try: () => Fs.readFile(tls.certificate),
-            catch: (cause) => invalid(method, "tls.certificate", `cannot read ${tls.certificate}: ${String(cause)}`)
-          }),
-          key: Effect.tryPromise({
-            try: () => Fs.readFile(tls.key),
-            catch: (cause) => invalid(method, "tls.key", `cannot read ${tls.key}: ${String(cause)}`)
-          })
+          cert: readPem(method, "tls.certificate", tls.certificate),
+          key: readPem(method, "tls.key", tls.key)
         },
         { concurrency: 2 }
       )

@@ -15,6 +15,7 @@ import * as Microsandbox from "../../../Microsandbox.ts"
 import * as SandboxConfig from "../../../SandboxConfig.ts"
 import * as Snapshot from "../../../Snapshot.ts"
 import { DurationFromWholeMillis } from "../../config/schemas.ts"
+import { kinds } from "../../ownership/owner.ts"
 
 /** Programs and hosts of different versions of the protocol do not talk to each other. */
 export const generation = 1
@@ -38,7 +39,7 @@ export const maxPieceBytes = 8 * 1024 * 1024
 // =============================================================================
 
 const NoteSchema = Schema.Struct({
-  kind: Schema.Literals(["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed", "volume"]),
+  kind: Schema.Literals(kinds),
   token: Schema.String,
   name: Schema.String
 })
