@@ -39,7 +39,7 @@ let current: Runtime | undefined
 export const configure = (
   layerOptions: MicrosandboxLocal.Options,
   progress: boolean = true,
-  otherHost?: OtherHost | undefined
+  otherHost?: OtherHost
 ): void => {
   if (active() !== undefined) {
     throw new LightboxError({

@@ -7,11 +7,11 @@ import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import * as Tls from "node:tls"
-import type { LightboxError } from "../../LightboxError.ts"
-import { BearerToken, HostPath, HostUrl, Name } from "../config/schemas.ts"
-import { decoder, invalid } from "../config/validation.ts"
-import { makeFolder, unlessMissing } from "../host/durable.ts"
-import { fileFailure } from "../host/fileFailure.ts"
+import type { LightboxError } from "../../../LightboxError.ts"
+import { BearerToken, HostPath, HostUrl, Name } from "../../config/schemas.ts"
+import { decoder, invalid } from "../../config/validation.ts"
+import { makeFolder, unlessMissing } from "../../host/durable.ts"
+import { fileFailure } from "../../host/fileFailure.ts"
 
 /** A host, and how to reach it. */
 export const Known = Schema.Struct({
@@ -38,7 +38,7 @@ export const here = "local"
 export const variable = "LIGHTBOX_CONTEXT"
 
 /** The folder for settings of the user; tests replace it. */
-export const Folder = Context.Reference<string>("effect-lightbox/internal/cli/contexts/Folder", {
+export const Folder = Context.Reference<string>("effect-lightbox/internal/cli/serve/contexts/Folder", {
   defaultValue: () => {
     const folder = process.env["XDG_CONFIG_HOME"]
     return folder === undefined || !Path.isAbsolute(folder) ? Path.join(Os.homedir(), ".config") : folder
