@@ -92,13 +92,11 @@ const readPem = (method: string, field: string, path: string) =>
 const readTls = (method: string, tls: Options["tls"]) =>
   tls === undefined
     ? Effect.undefined
-    : Effect.all(
-        {
-          cert: readPem(method, "tls.certificate", tls.certificate),
-          key: readPem(method, "tls.key", tls.key)
-        },
-        { concurrency: 2 }
-      )
+    : // One after the other: of two files that cannot be read, the first is named.
+      Effect.all({
+        cert: readPem(method, "tls.certificate", tls.certificate),
+        key: readPem(method, "tls.key", tls.key)
+      })
 
 /** Finds the real paths of folders that clients may use. */
 const readFolders = (method: string, folders: ReadonlyArray<string>) =>
