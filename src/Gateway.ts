@@ -45,7 +45,8 @@ export interface Token {
   /** At least 16 characters of ASCII, without spaces. */
   readonly token: Redacted.Redacted<string>
   /**
-   * `"read"`: list and look at everything. `"write"`: also change everything, and use guests. Default: both.
+   * `"read"`: list and look at everything, and pull snapshots. `"write"`: also change everything, and use guests. Default:
+   * both.
    */
   readonly scopes?: ReadonlyArray<"read" | "write"> | undefined
 }
@@ -120,8 +121,6 @@ export interface Listening {
   readonly host: string | undefined
 }
 
-const File = HostPath
-
 const decodeOptions = decoder(
   Schema.Struct({
     tokens: Schema.Array(
@@ -133,7 +132,7 @@ const decodeOptions = decoder(
     ).check(Schema.makeFilter((tokens) => (tokens.length > 0 ? undefined : "expected at least one token"))),
     port: Schema.optional(HostPort),
     bind: Schema.optional(Address),
-    tls: Schema.optional(Schema.Struct({ certificate: File, key: File })),
+    tls: Schema.optional(Schema.Struct({ certificate: HostPath, key: HostPath })),
     insecure: Schema.optional(Schema.Boolean),
     allowMounts: Schema.optional(Schema.Array(HostPath)),
     lease: Schema.optional(
@@ -166,7 +165,8 @@ const gibibyte = 1024 * 1024 * 1024
  * Serves the driver until the scope closes.
  *
  * Sandboxes, images, snapshots, volumes, logs and metrics are served over HTTP, and
- * connections to guests over WebSockets. A request without a token is refused. On
+ * connections to guests over WebSockets. Below `/v2/`, its snapshots are a read-only
+ * registry, from which other hosts pull. A request without a token is refused. On
  * the addresses of this machine only, so are requests that name another host, and
  * pages of browsers.
  *

@@ -60,6 +60,8 @@ export interface Options {
  * folders that it shares (`--allow-mount`). To use files of this machine, copy them:
  * `Snapshot.copy`, `sandbox.copyIn` and archives of images and snapshots are sent.
  * Published ports are ports of the other machine; `sandbox.forward` opens one here.
+ * `Snapshot.push` and `pull` move snapshots of the host, which uses its own logins of registries
+ * unless `registry` has one: that is sent for this call only.
  * `Volume.files` fails with `Unsupported`.
  *
  * **Example** (The same program on the machine next door)

@@ -14,6 +14,8 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Report } from "./Cleanup.ts"
 import type { LightboxError } from "./LightboxError.ts"
+import type { SnapshotInfo } from "./Microsandbox.ts"
+import type { HostReference, PullOptions, Pushed, PushOptions, Snapshot } from "./Snapshot.ts"
 
 /**
  * The subject of a note: a sandbox, a sandbox's disk, an unfinished capture or
@@ -139,6 +141,23 @@ export interface RemoteHome {
   readonly findOwner: (id: string) => Effect.Effect<Owner, LightboxError>
   /** Measures the content of a volume, in bytes. */
   readonly volumeUsage: (name: string) => Effect.Effect<number, LightboxError>
+  /** Pushes a snapshot from the other machine. */
+  readonly push: (
+    request: PushOptions & {
+      readonly name: string
+      readonly reference: string
+    }
+  ) => Effect.Effect<Pushed, LightboxError>
+  /** Pulls a snapshot to the other machine. */
+  readonly pull: (
+    request: PullOptions & { readonly name: string; readonly reference: string | HostReference }
+  ) => Effect.Effect<Snapshot, LightboxError>
+  /** Pulls the result of a key from a third machine, unless the other machine has it. It gets no name. */
+  readonly pullResult: (request: {
+    readonly key: string
+    readonly from: Pick<HostReference, "host" | "token">
+    readonly onProgress?: PullOptions["onProgress"]
+  }) => Effect.Effect<SnapshotInfo, LightboxError>
   /** Removes what dead processes left behind. */
   readonly sweep: (options: {
     readonly dryRun: boolean

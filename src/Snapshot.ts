@@ -1758,21 +1758,60 @@ export const Pushed = Schema.Struct({
 export type Pushed = typeof Pushed.Type
 
 /**
+ * How to reach a bucket, for references such as `s3://bucket/team/app:main`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface S3 {
+  /**
+   * Address of the service, such as `"https://minio.example.com"`. Default: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in
+   * the environment, else AWS.
+   */
+  readonly endpoint?: string | undefined
+  /** Default: `AWS_REGION` or `AWS_DEFAULT_REGION` in the environment, else `"us-east-1"`. */
+  readonly region?: string | undefined
+  /** Requires `secretAccessKey`. Default: `AWS_ACCESS_KEY_ID` in the environment. */
+  readonly accessKeyId?: string | undefined
+  /** Requires `accessKeyId`. Default: `AWS_SECRET_ACCESS_KEY` in the environment. */
+  readonly secretAccessKey?: Redacted.Redacted<string> | undefined
+  /** Belongs to a temporary `accessKeyId`. Default: `AWS_SESSION_TOKEN`, if the key is from the environment, too. */
+  readonly sessionToken?: Redacted.Redacted<string> | undefined
+}
+
+/**
  * Options of {@link push}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PushOptions {
+  /** Access to buckets. Not used for registries. Default: that of the environment. */
+  readonly s3?: S3 | undefined
   /**
    * Login and certificates. Default: those of the runtime's `config.json`, else of `docker login`. A registry on this
-   * machine may do without TLS; for others, that takes `insecure: true`.
+   * machine may do without TLS; for others, that takes `insecure: true`. Buckets use `caCerts`, too.
    */
   readonly registry?: SandboxConfig.Registry | undefined
   /**
    * Receives the progress in its own fiber, so it can be slow or fail without affecting the transfer. Default: none.
    */
   readonly onProgress?: ((progress: TransferProgress) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * A snapshot on another machine that runs `lightbox host` or `Gateway.serve`, for {@link pull}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostReference {
+  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
+  readonly host: string
+  /** A token of that machine. The scope `"read"` is enough. */
+  readonly token: Redacted.Redacted<string>
+  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
+  readonly snapshot?: string | undefined
 }
 
 /**
@@ -1799,7 +1838,7 @@ export interface PullOptions extends PushOptions {
 
 /**
  * Pushes a snapshot, or one of its generations such as `"app@3"`, to a tag in an OCI registry, for {@link pull} on
- * another machine.
+ * another machine. `s3://bucket/team/app:main` is a tag in a bucket of S3, or of a service that speaks its protocol.
  *
  * Only parts of the disk that are not empty are sent, compressed, and only those that the repository does not have from
  * the snapshot under the same tag, or from others. The tag moves when all of it is there. Up to 4 parts of 8 MiB are sent
@@ -1809,7 +1848,9 @@ export interface PullOptions extends PushOptions {
  * The record of the generation travels along: key, labels, launch defaults, and what the build ran. The base image does
  * not: to boot the snapshot, a machine without the image pulls it by its digest.
  *
- * Fails with `NotFound`, `SnapshotDamaged` or `TransferFailed`, and with `Unsupported` on a remote host: push there.
+ * On a remote host, that machine pushes, with the login in `registry` or its own.
+ *
+ * Fails with `NotFound`, `SnapshotDamaged` or `TransferFailed`.
  *
  * **Example** (Sharing a build)
  *
@@ -1835,12 +1876,13 @@ export const push = (
     // Few programs need it.
     Effect.flatMap(
       Effect.promise(() => import("./internal/store/push.ts")),
-      (internalPush) => internalPush.push(driver, store, name, reference, options)
+      (internalPush) => internalPush.push(driver, store, name, reference, options, options?.onProgress)
     )
   )
 
 /**
- * Pulls a snapshot that {@link push} has pushed, as a new generation of a name. The reference has a tag or a digest.
+ * Pulls a snapshot as a new generation of a name: one that {@link push} has pushed, by a reference with a tag or a
+ * digest, or one of another machine that runs `lightbox host`, directly from there.
  *
  * The name moves atomically, once all of it has been received and its checksums match. A snapshot that a build on this
  * machine has made, or that was pulled before, is not received again, and neither are the parts that the name's current
@@ -1851,9 +1893,10 @@ export const push = (
  * A later {@link build} of the same definition reuses the snapshot and boots nothing: see `trusted`. If the base image is
  * not cached, the build asks its registry whether the tag still stands for the same image.
  *
+ * On a remote host, that machine pulls.
+ *
  * Fails with `TransferFailed`; with `SnapshotDamaged` if the content does not match the checksums; with `AlreadyExists`
- * if another tool's snapshot has the name; and with `Unsupported` if the snapshot is for another type of machine, or on a
- * remote host: pull there.
+ * if another tool's snapshot has the name; and with `Unsupported` if the snapshot is for another type of machine.
  *
  * **Example** (A cache for CI)
  *
@@ -1873,19 +1916,31 @@ export const push = (
  * })
  * ```
  *
+ * **Example** (From another machine)
+ *
+ * ```ts
+ * import { Config, Effect } from "effect"
+ * import { Snapshot } from "effect-lightbox"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const token = yield* Config.Redacted("LIGHTBOX_TOKEN")
+ *   return yield* Snapshot.pull("node-ci", { host: "https://kvm.example.com:7400", token })
+ * })
+ * ```
+ *
  * @category operations
  * @since 0.1.0
  */
 export const pull = (
   name: string,
-  reference: string,
+  reference: string | HostReference,
   options?: PullOptions
 ): Effect.Effect<Snapshot, LightboxError, Services> =>
   withStore("Snapshot.pull", (driver, store) =>
     // Few programs need it.
     Effect.flatMap(
       Effect.promise(() => import("./internal/store/pull.ts")),
-      (internalPull) => internalPull.pull(driver, store, name, reference, options)
+      (internalPull) => internalPull.pull(driver, store, name, reference, options, options?.onProgress)
     )
   )
 

@@ -46,10 +46,12 @@ import type { Probe, Service } from "./internal/promise/probe.ts"
 import { Sandbox } from "./internal/promise/sandbox.ts"
 import { callFields, checkArgs, checked, Millis, Quota, signalOf } from "./internal/promise/input.ts"
 import {
+  BearerToken,
   CString,
   Env,
   Force,
   HostPath,
+  HostUrl,
   intBetween,
   Labels,
   Name,
@@ -243,6 +245,8 @@ export {
   type PruneVolumesOptions,
   type PullOptions,
   pullSnapshot,
+  type HostReference,
+  type S3,
   type PushedSnapshot,
   type PushOptions,
   pushSnapshot,
@@ -1290,6 +1294,11 @@ export const ensureRuntime = async (options?: CallOptions): Promise<void> => {
 export interface ConfigureOptions {
   /** Folder for snapshots, sandboxes and volumes. Default: `MSB_HOME` in the environment, else `~/.microsandbox`. */
   home?: string | undefined
+  /**
+   * Use another machine, which runs `lightbox host` there: its address, such as `"https://kvm.example.com:7400"`, and a
+   * token of it. `pullPolicy`, `bootTimeoutMs` and `records` are then not allowed. Default: this machine.
+   */
+  host?: { url: string; token: string } | undefined
   /** When to pull images: `"if-missing"`, `"always"` or `"never"`. Default: `"if-missing"`. */
   pullPolicy?: "always" | "if-missing" | "never" | undefined
   /** Time limit for booting, in milliseconds. Default: 60,000. */
@@ -1306,11 +1315,19 @@ export interface ConfigureOptions {
 const decodeConfigure = decoder(
   optionsStruct<ConfigureOptions>()({
     home: Schema.optional(HostPath),
+    host: Schema.optional(Schema.Struct({ url: HostUrl, token: BearerToken })),
     pullPolicy: SandboxConfig.fields.pullPolicy,
     bootTimeoutMs: Schema.optional(Millis),
     progress: flag,
     records: flag
-  }),
+  }).check(
+    Schema.makeFilter(({ host, ...others }) => {
+      const field = (["pullPolicy", "bootTimeoutMs", "records"] as const).find((name) => others[name] !== undefined)
+      return host === undefined || field === undefined
+        ? undefined
+        : { path: [field], issue: "it is an option of this machine, and the host has its own" }
+    })
+  ),
   "configure"
 )
 
@@ -1321,6 +1338,6 @@ const decodeConfigure = decoder(
  * @since 0.1.0
  */
 export const configure = (options: ConfigureOptions): void => {
-  const { bootTimeoutMs, progress, ...rest } = Runtime.runNow(decodeConfigure(options))
-  Runtime.configure({ ...rest, bootTimeout: bootTimeoutMs }, progress)
+  const { bootTimeoutMs, host, progress, ...rest } = Runtime.runNow(decodeConfigure(options))
+  Runtime.configure({ ...rest, bootTimeout: bootTimeoutMs }, progress, host)
 }

@@ -324,6 +324,35 @@ describe("LightboxError", () => {
     })
   }
 
+  for (const [kind, hint] of [
+    ["NotFound", /Check the name/],
+    ["Unauthorized", /a token of that host/],
+    ["Tls", /NODE_EXTRA_CA_CERTS/],
+    ["Unreachable", /`lightbox host` runs there/],
+    ["Refused", /Check the snapshot on that host/],
+    ["NotASnapshot", /it is not that of a host/]
+  ] as const) {
+    it(`says what to do about a transfer from a host that failed: ${kind}`, () => {
+      const reference = "https://kvm.example.com/app"
+      const reason = new LightboxError.TransferFailed({ reference, problem: "it is not", kind })
+      assert.match(new LightboxError.LightboxError({ method: "Snapshot.pull", reason }).hint ?? "", hint)
+    })
+  }
+
+  for (const [kind, hint] of [
+    ["NotFound", /the bucket exists/],
+    ["Unauthorized", /`s3.accessKeyId`/],
+    ["Tls", /`registry.caCerts`/],
+    ["Unreachable", /the address of the service/],
+    ["Refused", /the region/],
+    ["NotASnapshot", /Launch from images/]
+  ] as const) {
+    it(`says what to do about a transfer to a bucket that failed: ${kind}`, () => {
+      const reason = new LightboxError.TransferFailed({ reference: "s3://cache/app:1", problem: "it is not", kind })
+      assert.match(new LightboxError.LightboxError({ method: "Snapshot.push", reason }).hint ?? "", hint)
+    })
+  }
+
   for (const [kind, isRetryable, hint] of [
     ["NotFound", false, /Check the reference/],
     ["Unauthorized", false, /the option `registry`, or with `docker login`/],

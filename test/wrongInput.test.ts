@@ -578,12 +578,14 @@ describe("invalid input", () => {
     ],
     push: [
       row(on(Snapshot, "push"), ["n", "x"], { name: ["", 5, null], reference: ["", "a b", 5, null, "x@sha256:0"] }, {
+        s3: [null, 5, { accessKeyId: "x" }, { region: "A B" }],
         registry: config.registry,
         onProgress: [5, null]
       } satisfies Wrong<Snapshot.PushOptions>)
     ],
     pull: [
       row(on(Snapshot, "pull"), ["n", "x"], { name: names, reference: ["", "a b", 5, null] }, {
+        s3: [null, 5, { accessKeyId: "x" }, { region: "A B" }],
         registry: config.registry,
         onProgress: [5, null],
         overwrite: flag,

@@ -7,6 +7,7 @@ import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
+import type { Services } from "../../src/Driver.ts"
 import * as Gateway from "../../src/Gateway.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
@@ -23,7 +24,13 @@ export const folder = (prefix: string) =>
 /** A host that serves the twin. */
 export class Host extends Context.Service<
   Host,
-  { readonly url: string; readonly control: MicrosandboxMemory.Control["Service"]; readonly home: string }
+  {
+    readonly url: string
+    readonly control: MicrosandboxMemory.Control["Service"]
+    readonly home: string
+    /** What a program on the host itself uses. */
+    readonly here: Context.Context<Services>
+  }
 >()("effect-lightbox/test/MicrosandboxRemote/support/Host") {}
 
 /** Starts a host for the scope. */
@@ -34,7 +41,7 @@ export const host = Effect.fnUntraced(function* (
   const home = options.home ?? (yield* folder("h"))
   const context = yield* Layer.build(MicrosandboxMemory.layer({ ...options, home }))
   const { url } = yield* Effect.provideContext(Gateway.serve({ tokens: [{ token }], port: 0, ...gateway }), context)
-  return Host.of({ url, control: Context.get(context, MicrosandboxMemory.Control), home })
+  return Host.of({ url, control: Context.get(context, MicrosandboxMemory.Control), home, here: context })
 })
 
 /** A program's layer, whose session ends with the scope. */

@@ -340,7 +340,7 @@ describe("push and pull --snapshot", () => {
       const none = yield* failing(1, "pull", "--snapshot", "copy", `${host}/team/none`)
       assert.deepInclude(none.error?.reason, { _tag: "TransferFailed", kind: "NotFound" })
       assert.include((yield* failing(2, "pull", "--snapshot", "a b", reference)).message, "Invalid --snapshot")
-      assert.include((yield* failing(2, "pull", "--snapshot", "copy", reference, "x")).message, "a single reference")
+      assert.include((yield* failing(2, "pull", "--snapshot", "copy", reference, "x")).message, "a single one")
       assert.include((yield* failing(2, "pull", "--untrusted", "alpine:3")).message, "--snapshot")
       assert.include((yield* failing(2, "push", "a b", reference)).message, "Invalid SNAPSHOT")
       assert.include((yield* failing(2, "push", "tools", `${host}/x@sha256:0`)).message, "Invalid REFERENCE")

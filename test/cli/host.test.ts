@@ -1,51 +1,22 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fs from "node:fs"
-import * as Net from "node:net"
-import { Cli, ending, failing, succeeding, test } from "./support.ts"
+import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
+import * as Hosts from "./host.ts"
+import { withVariable } from "./host.ts"
+import { Cli, definitions, ending, failing, succeeding, test } from "./support.ts"
+
+const two = definitions("two")
 
 const token = "the-token-of-the-host"
-
-/** Sets a variable of the environment for the scope. */
-const withVariable = (name: string, value: string | undefined) =>
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const before = process.env[name]
-      if (value === undefined) delete process.env[name]
-      else process.env[name] = value
-      return before
-    }),
-    (before) =>
-      Effect.sync(() => {
-        if (before === undefined) delete process.env[name]
-        else process.env[name] = before
-      })
-  )
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = Net.createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
-
-const connected = (port: number) =>
-  Effect.callback<boolean>((resume) => {
-    const socket = Net.connect(port, "127.0.0.1")
-    socket.on("connect", () => resume(Effect.succeed(true)))
-    socket.on("error", () => resume(Effect.succeed(false)))
-    return Effect.sync(() => socket.destroy())
-  })
 
 test(
   "host serves this machine to the command line of another",
   Effect.gen(function* () {
     const { folder, requests } = yield* Cli
     yield* withVariable("LIGHTBOX_TOKEN", token)
-    const port = yield* freePort
-    yield* Effect.forkScoped(ending(0)("host", "--port", String(port)))
-    yield* Effect.repeat(connected(port), { until: (isConnected) => isConnected })
-    const far = ["--host", `http://localhost:${port}`, "--home", folder]
+    const url = yield* Hosts.serve()
+    const far = ["--host", url, "--home", folder]
     yield* succeeding(...far, "run", "-d", "--name", "far", "--image", "busybox")
     assert.include(
       requests.map(({ name }) => name),
@@ -70,6 +41,46 @@ test(
     assert.match(refused.message, /^Host http:\/\/localhost:\d+ is not available: it does not accept the token/)
     yield* withVariable("LIGHTBOX_TOKEN", undefined)
     assert.match((yield* failing(2, ...far, "ps")).message, /^Invalid LIGHTBOX_TOKEN: /)
+  }).pipe(Effect.scoped)
+)
+
+test(
+  "push and pull move snapshots through a host, and pull from one",
+  Effect.gen(function* () {
+    const { folder } = yield* Cli
+    const { host } = yield* FakeRegistry.make
+    yield* withVariable("LIGHTBOX_TOKEN", token)
+    yield* withVariable("LIGHTBOX_FROM_TOKEN", undefined)
+    const url = yield* Hosts.serve()
+    const far = ["--host", url, "--home", folder]
+    yield* succeeding("build", two, "tools", "--quiet")
+    const reference = `${host}/team/tools:main`
+    assert.match((yield* succeeding(...far, "push", "tools", reference)).stdout, /^Pushed tools to localhost/)
+    assert.strictEqual(
+      (yield* succeeding(...far, "pull", "--snapshot", "copy", reference)).stdout,
+      `Pulled ${reference} as copy, generation 1\n`
+    )
+    const none = yield* failing(1, ...far, "push", "none", reference)
+    assert.strictEqual(none.error?.reason._tag, "NotFound")
+    assert.match((yield* failing(2, ...far, "push", "a b", reference)).message, /^Invalid SNAPSHOT: /)
+
+    const fromHost = ["pull", "--from-host", url]
+    assert.strictEqual(
+      (yield* succeeding(...fromHost, "tools@1", "--snapshot", "direct")).stdout,
+      `Pulled tools@1 of ${url} as direct, generation 1\n`
+    )
+    assert.match((yield* succeeding(...fromHost, "tools")).stdout, /as tools, generation/)
+    const missing = yield* failing(1, ...fromHost, "none")
+    assert.deepInclude(missing.error?.reason, { _tag: "TransferFailed", kind: "NotFound" })
+    assert.match((yield* failing(2, ...fromHost, "tools", "others")).message, /^Invalid NAME: .* a single one/)
+    assert.match((yield* failing(2, ...fromHost, "tools", "--insecure")).message, /^Invalid --insecure: /)
+    assert.match((yield* failing(2, "pull", "--from-host", "ftp://x", "tools")).message, /^Invalid --from-host: /)
+    yield* withVariable("LIGHTBOX_FROM_TOKEN", "the-token-of-another-host")
+    const refused = yield* failing(1, ...fromHost, "tools")
+    assert.deepInclude(refused.error?.reason, { _tag: "TransferFailed", kind: "Unauthorized" })
+    yield* withVariable("LIGHTBOX_FROM_TOKEN", undefined)
+    yield* withVariable("LIGHTBOX_TOKEN", undefined)
+    assert.match((yield* failing(2, ...fromHost, "tools")).message, /^Invalid LIGHTBOX_FROM_TOKEN: /)
   }).pipe(Effect.scoped)
 )
 

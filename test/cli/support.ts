@@ -14,6 +14,7 @@ import { TestConsole } from "effect/testing"
 import { fileURLToPath } from "node:url"
 import type { Services } from "../../src/Driver.ts"
 import type { Output } from "../../src/BuildReporter.ts"
+import { Folder } from "../../src/internal/cli/serve/contexts.ts"
 import { Driver, Outputs } from "../../src/internal/cli/environment.ts"
 import { Failure } from "../../src/internal/cli/failure.ts"
 import { run } from "../../src/internal/cli/lightbox.ts"
@@ -61,11 +62,12 @@ export class Cli extends Context.Service<
           }
         })
       )
+      const folder = yield* fs.makeTempDirectoryScoped()
       return {
         drivers,
         requests,
         outputs,
-        folder: yield* fs.makeTempDirectoryScoped(),
+        folder,
         call: Effect.fnUntraced(function* (...args) {
           const console = yield* TestConsole.make
           const stdout = slowRecorder()
@@ -74,6 +76,7 @@ export class Cli extends Context.Service<
           const status = yield* run(args).pipe(
             Effect.provideService(Console.Console, console),
             Effect.provideService(Outputs, { stdout, stderr }),
+            Effect.provideService(Folder, `${folder}/settings`),
             Effect.provideService(Driver, (options) => {
               drivers.push(options)
               return driver

@@ -166,13 +166,16 @@ const imported = /(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g
 
 const withoutComments = (text: string): string => text.replace(/\/\*[\s\S]*?\*\//g, "")
 
-/** The modules of others that can be reached from a built file of this package, each with a file that names it. */
-export const foreignModules = (built: string): ReadonlyMap<string, string> => {
+/**
+ * The modules of others that can be reached from a built file of this package, each with a file that names it. Modules of
+ * this package whose names are in `except` are not followed.
+ */
+export const foreignModules = (built: string, except: ReadonlyArray<string> = []): ReadonlyMap<string, string> => {
   const foreign = new Map<string, string>()
   const extension = built.endsWith(".d.ts") ? ".d.ts" : ".js"
   const seen = new Set<string>()
   const visit = (path: string): void => {
-    if (seen.has(path)) return
+    if (seen.has(path) || except.includes(Path.basename(path, extension))) return
     seen.add(path)
     for (const [, specifier = ""] of withoutComments(read(path)).matchAll(imported)) {
       if (specifier.startsWith(".")) {

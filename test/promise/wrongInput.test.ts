@@ -292,6 +292,7 @@ const ensure: Wrong<Lightbox.EnsureVolumeOptions> = { quotaMib: [0, ...notCount]
 
 const configure: Wrong<Lightbox.ConfigureOptions> = {
   home: ["", ...notText],
+  host: [null, 5, { url: "x", token: "a" }, { url: "http://example.com" }],
   pullPolicy: ["x", null, 5],
   bootTimeoutMs: millis,
   progress: notFlag,
@@ -504,17 +505,23 @@ const functions: Functions = {
       Lightbox.pushSnapshot,
       ["n", "example.com/n"],
       { name, reference: ["", ...notText] },
-      { ...call, registry: [null, { username: "x" }], onProgress: ["x", null] }
+      {
+        ...call,
+        registry: [null, { username: "x" }],
+        s3: [null, { endpoint: "x" }, { accessKeyId: 5 }],
+        onProgress: ["x", null]
+      }
     )
   ],
   pullSnapshot: [
     row(
       Lightbox.pullSnapshot,
       ["n", "example.com/n"],
-      { name, reference: ["", ...notText] },
+      { name, reference: ["", ...notText, { host: "x", token: "a" }, { host: "http://example.com" }] },
       {
         ...call,
         registry: [null, { username: "x" }],
+        s3: [null, { endpoint: "x" }, { accessKeyId: 5 }],
         onProgress: ["x", null],
         overwrite: notFlag,
         keep: [0, ...notCount],
@@ -620,7 +627,15 @@ const functions: Functions = {
   volumeExists: [row(Lightbox.volumeExists, ["n"], { name })],
   removeVolume: [row(Lightbox.removeVolume, ["n"], { name })],
   ensureRuntime: [row(Lightbox.ensureRuntime)],
-  configure: [row(Lightbox.configure, [], {}, configure)]
+  configure: [
+    row(Lightbox.configure, [], {}, configure),
+    row(
+      (options: unknown) => Lightbox.configure(beside({ host: { url: "http://example.com", token: "a" } }, options)),
+      [],
+      {},
+      { pullPolicy: ["always"], bootTimeoutMs: [1000], records: [false] }
+    )
+  ]
 }
 
 const preset: Wrong<Presets.PresetOptions> = {

@@ -17,7 +17,7 @@ import * as SandboxRecord from "../../SandboxRecord.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
 import { clean } from "../report/terminalText.ts"
-import { bytes, Driver, remote } from "./environment.ts"
+import { bytes, Driver, machine, remote } from "./environment.ts"
 
 // =============================================================================
 // Words
@@ -245,6 +245,7 @@ const operands: { readonly [command: string]: ReadonlyArray<Kind> } = {
 const flagValues: { readonly [flag: string]: Kind } = {
   image: "image",
   "env-file": "file",
+  "token-file": "file",
   mount: "file",
   output: "file"
 }
@@ -303,9 +304,11 @@ export const complete = (root: () => Completions.CommandDescriptor) =>
       const layer = yield* Driver
       const valueOf = (flag: string) => (before.includes(flag) ? before[before.indexOf(flag) + 1] : undefined)
       const home = valueOf("--home")
-      const host = valueOf("--host")
+      const chosen = Effect.flatMap(machine(valueOf("--host"), valueOf("--context")), (other) =>
+        other === undefined ? Effect.succeed(layer({ sweep: false, home })) : remote(other, home)
+      )
       const found = yield* candidates(place, word).pipe(
-        Effect.provide(host === undefined ? layer({ sweep: false, home }) : Layer.unwrap(remote(host, home))),
+        Effect.provide(Layer.unwrap(chosen)),
         Effect.timeout(patience),
         // Nobody reads a message here.
         Effect.catchCause(() => Effect.succeed([]))

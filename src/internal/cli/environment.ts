@@ -16,12 +16,13 @@ import * as Fs from "node:fs"
 import * as Cleanup from "../../Cleanup.ts"
 import type { Services } from "../../Driver.ts"
 import type { Output } from "../../BuildReporter.ts"
-import type { LightboxError } from "../../LightboxError.ts"
+import { HostUnavailable, LightboxError } from "../../LightboxError.ts"
 import * as MicrosandboxLocal from "../../MicrosandboxLocal.ts"
 import * as Attach from "../guest/attach.ts"
 import { invalid, renameFields } from "../config/validation.ts"
 import { escapeJson } from "../report/printable.ts"
 import { clean } from "../report/terminalText.ts"
+import * as Contexts from "./serve/contexts.ts"
 import type { Listing } from "./flags.ts"
 import * as Shapes from "./json.ts"
 import * as Lists from "./lists.ts"
@@ -61,6 +62,16 @@ export const Host = GlobalFlag.Setting("host")({
   )
 })
 
+export const ContextName = GlobalFlag.Setting("context")({
+  flag: Flag.String("context").pipe(
+    Flag.withMetavar("NAME"),
+    Flag.withDescription(
+      "Use the machine of this context (default: $LIGHTBOX_CONTEXT, else that of `context use`); `local` is this one"
+    ),
+    Flag.optional
+  )
+})
+
 // =============================================================================
 // Driver
 // =============================================================================
@@ -71,13 +82,27 @@ export const Driver = Context.Reference<(options: MicrosandboxLocal.Options) => 
   { defaultValue: () => MicrosandboxLocal.layer }
 )
 
-export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
+/** Finds the machine that a command uses: `--host` wins. `undefined`: this one. */
+export const machine = Effect.fnUntraced(function* (host: string | undefined, context: string | undefined) {
+  if (host !== undefined) return { url: host, token: process.env[tokenVariable], context: undefined }
+  const chosen = yield* Contexts.chosen(context)
+  if (chosen === undefined) return undefined
+  yield* Contexts.trust(chosen, chosen.name)
+  return { url: chosen.url, token: chosen.token, context: chosen.name }
+})
+
+/** Provides the driver. With `here`, a context is used only if a flag names it. */
+export const driver = ({
+  here = false,
+  ...options
+}: Pick<MicrosandboxLocal.Options, "sweep"> & { readonly here?: boolean } = {}) =>
   Layer.unwrap(
     Effect.gen(function* () {
       const layer = yield* Driver
       const home = Option.getOrUndefined(yield* Home)
-      const host = Option.getOrUndefined(yield* Host)
-      if (host !== undefined) return yield* remote(host, home)
+      const context = Option.getOrUndefined(yield* ContextName)
+      const other = yield* machine(Option.getOrUndefined(yield* Host), context ?? (here ? Contexts.here : undefined))
+      if (other !== undefined) return yield* remote(other, home)
       // Likely a typing error: an empty home has no snapshots, sandboxes or volumes.
       if (home !== undefined && home !== "" && !(yield* Json) && !(yield* Effect.sync(() => Fs.existsSync(home)))) {
         yield* Console.error(`note: ${clean(home)} does not exist yet`)
@@ -86,15 +111,34 @@ export const driver = (options?: Pick<MicrosandboxLocal.Options, "sweep">) =>
     })
   )
 
+/** Says of which context a host is. */
+const ofContext =
+  (context: string) =>
+  (error: LightboxError): LightboxError => {
+    const { method, reason } = error
+    if (reason._tag !== "HostUnavailable") return renameFields({ home: "--home" })(error)
+    const { cause, kind, problem } = reason
+    const host = `${reason.host} of the context "${context}"`
+    return new LightboxError({
+      method,
+      reason: new HostUnavailable({ host, kind, problem, ...(cause === undefined ? {} : { cause }) })
+    })
+  }
+
 /** The variable with the token of a host. */
 export const tokenVariable = "LIGHTBOX_TOKEN"
 
 /** The variable with the directory of a fleet. */
 export const directoryVariable = "LIGHTBOX_DIRECTORY"
 
+/** The variable with the token of the host that a snapshot is pulled from. */
+export const fromTokenVariable = "LIGHTBOX_FROM_TOKEN"
+
 /** The driver of another machine, or of a fleet. */
-export const remote = Effect.fnUntraced(function* (url: string, home: string | undefined) {
-  const token = process.env[tokenVariable]
+export const remote = Effect.fnUntraced(function* (
+  { context, token, url }: Effect.Success<ReturnType<typeof machine>> & {},
+  home: string | undefined
+) {
   if (token === undefined) return yield* invalid("lightbox", tokenVariable, "expected the token of the host")
   if (/^(sqlite|postgres(ql)?):/.test(url)) {
     const { layer } = yield* Effect.promise(() => import("../../MicrosandboxFleet.ts"))
@@ -104,7 +148,8 @@ export const remote = Effect.fnUntraced(function* (url: string, home: string | u
     )
   }
   const { layer } = yield* Effect.promise(() => import("../../MicrosandboxRemote.ts"))
-  const named = renameFields({ url: "--host", token: tokenVariable, home: "--home" })
+  const named =
+    context === undefined ? renameFields({ url: "--host", token: tokenVariable, home: "--home" }) : ofContext(context)
   return layer({ url, token: Redacted.make(token), home }).pipe(
     Layer.catch((error) => Layer.effectContext(Effect.fail(named(error))))
   )

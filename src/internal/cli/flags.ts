@@ -61,6 +61,21 @@ export const registry = {
   )
 }
 
+/** How to reach a bucket. Keys are those of the environment. */
+export const s3 = {
+  endpoint: text(
+    "s3-endpoint",
+    "URL",
+    "For s3://...: address of the service (default: $AWS_ENDPOINT_URL_S3, else AWS)"
+  ),
+  region: text("s3-region", "REGION", "For s3://...: region (default: $AWS_REGION, else us-east-1)")
+}
+
+export const s3Names = {
+  "s3.endpoint": "--s3-endpoint",
+  "s3.region": "--s3-region"
+}
+
 export const registryOf = ({
   caCerts,
   insecure

@@ -3,6 +3,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Image from "../../Image.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -10,7 +11,8 @@ import type * as SandboxConfig from "../../SandboxConfig.ts"
 import { ImageReference } from "../config/schemas.ts"
 import { decoder, invalid } from "../config/validation.ts"
 import { isFound } from "../host/fileFailure.ts"
-import { bytes, driver, printList, printRemoved, printReport } from "./environment.ts"
+import { bytes, driver, fromTokenVariable, printList, printRemoved, printReport, tokenVariable } from "./environment.ts"
+import * as Contexts from "./serve/contexts.ts"
 import { namedArgument, nameFile, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import { inspectOnly } from "./inspect.ts"
@@ -90,26 +92,60 @@ const pullEach = Effect.fnUntraced(function* (
   yield* printImages(pulled)
 }, namedArgument)
 
+/** The machine that a snapshot is pulled from: a URL, or the name of a context. */
+const sourceOf = Effect.fnUntraced(function* (fromHost: string) {
+  if (!/^[a-z]+:/i.test(fromHost)) {
+    const known = yield* Contexts.find(yield* Contexts.read, fromHost, "--from-host")
+    yield* Contexts.trust(known, fromHost)
+    return { host: known.url, token: Redacted.make(known.token) }
+  }
+  const token = process.env[fromTokenVariable] ?? process.env[tokenVariable]
+  return token === undefined
+    ? yield* invalid("pull", fromTokenVariable, "expected the token of the host to pull from")
+    : { host: fromHost, token: Redacted.make(token) }
+})
+
 export const pull = Command.make(
   "pull",
   {
     names: Flags.nameOf("Names of images, or with --snapshot where it was pushed to").pipe(Argument.atLeast(1)),
     snapshot: Flags.text("snapshot", "NAME", "Pull a snapshot that was pushed, as a new generation of this name"),
+    fromHost: Flags.text(
+      "from-host",
+      "URL",
+      `Pull the snapshot NAME from a context, or from the machine that runs \`lightbox host\` there (token: $${fromTokenVariable}, else $${tokenVariable})`
+    ),
     untrusted: Flags.toggle(
       "untrusted",
-      "With --snapshot: let no build reuse it, and publish its ports on free ports of 127.0.0.1"
+      "With snapshots: let no build reuse it, and publish its ports on free ports of 127.0.0.1"
     ),
-    ...Flags.registry
+    ...Flags.registry,
+    ...Flags.s3
   },
-  Effect.fnUntraced(function* ({ names, snapshot, untrusted, ...flags }) {
+  Effect.fnUntraced(function* ({ endpoint, fromHost, names, region, snapshot, untrusted, ...flags }) {
     const registry = Flags.registryOf(flags)
-    if (snapshot === undefined) {
+    if (snapshot === undefined && fromHost === undefined) {
       if (untrusted) return yield* invalid("pull", "--untrusted", "it goes with --snapshot")
       return yield* pullEach(names, registry)
     }
     const [reference = "", ...others] = names
-    if (others.length > 0) return yield* invalid("pull", "NAME", "with --snapshot, expected a single reference")
-    yield* pullSnapshot(snapshot, reference, { registry, trusted: !untrusted })
+    if (others.length > 0) return yield* invalid("pull", "NAME", "with snapshots, expected a single one")
+    const options = { registry, s3: { endpoint, region }, trusted: !untrusted }
+    if (fromHost === undefined) {
+      return yield* pullSnapshot(snapshot ?? reference, reference, options, { name: "--snapshot", reference: "NAME" })
+    }
+    if (registry !== undefined) {
+      const flag = registry.insecure === true ? "--insecure" : "--ca-certs"
+      return yield* invalid("pull", flag, "it is for registries, not for hosts")
+    }
+    const from = { ...(yield* sourceOf(fromHost)), snapshot: reference }
+    const [name = ""] = (snapshot ?? reference).split("@")
+    yield* pullSnapshot(name, from, options, {
+      name: snapshot === undefined ? "NAME" : "--snapshot",
+      "reference.host": "--from-host",
+      "reference.token": fromTokenVariable,
+      "reference.snapshot": "NAME"
+    })
   })
 ).pipe(
   Command.withDescription("Pull images, unless the cached ones are current, or a snapshot with --snapshot"),
@@ -118,6 +154,10 @@ export const pull = Command.make(
     {
       command: "lightbox pull --snapshot node-ci registry.example.com/ci/node:main",
       description: "Pull what `lightbox push node-ci` has pushed there"
+    },
+    {
+      command: "lightbox pull --from-host https://kvm.example.com:7400 node-ci",
+      description: "Pull a snapshot from another machine"
     }
   ]),
   Command.provide(driver())

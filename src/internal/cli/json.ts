@@ -53,6 +53,14 @@ export const Serving = Schema.Struct({ ...Mcp.fields, host: Schema.optionalKey(S
 /** The link works once. */
 export const Ui = Schema.Struct({ url: Schema.String })
 
+/** A context, without its token. */
+export const Context = Schema.Struct({
+  name: Schema.String,
+  /** Absent: this machine. */
+  url: Schema.optionalKey(Schema.String),
+  isCurrent: Schema.Boolean
+})
+
 export const Ports = Schema.Array(Microsandbox.PublishedPort)
 
 /** The members of a group. */

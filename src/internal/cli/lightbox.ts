@@ -23,7 +23,7 @@ import { build, plan } from "./build/builds.ts"
 import { builds } from "./build/records.ts"
 import * as Completion from "./completion.ts"
 import { cp } from "./copy.ts"
-import { Home, Host, Json, Outputs, Quiet } from "./environment.ts"
+import { ContextName, Home, Host, Json, Outputs, Quiet } from "./environment.ts"
 import * as Failure from "./failure.ts"
 import { exec, shell } from "./exec.ts"
 import { fleet } from "./serve/fleet.ts"
@@ -34,6 +34,7 @@ import { inspect, logs } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
 import { kill, restart, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
+import { context } from "./serve/context.ts"
 import { host } from "./serve/host.ts"
 import { mcp } from "./serve/mcp.ts"
 import { ui } from "./serve/ui.ts"
@@ -58,11 +59,11 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },
     { group: "AGENTS", commands: [mcp] },
-    { group: "MACHINES", commands: [host, fleet] },
+    { group: "MACHINES", commands: [host, context, fleet] },
     { group: "VOLUMES AND IMAGES", commands: [volume, images, image, pull, rmi] },
     Completion.complete(described)
   ]),
-  Command.withGlobalFlags([Json, Quiet, Home, Host])
+  Command.withGlobalFlags([Json, Quiet, Home, Host, ContextName])
 )
 
 /** Without a short form, which `rm -fv` of docker would run into. */

@@ -360,15 +360,19 @@ export const push = Command.make(
       Argument.withDescription("Name of a snapshot, or a generation such as app@3")
     ),
     reference: Argument.String("reference").pipe(
-      Argument.withDescription("Where to push it, such as registry.example.com/ci/app:main")
+      Argument.withDescription("Where to push it, such as registry.example.com/ci/app:main or s3://bucket/ci/app:main")
     ),
-    ...Flags.registry
+    ...Flags.registry,
+    ...Flags.s3
   },
-  Effect.fnUntraced(function* ({ name, reference, ...registry }) {
+  Effect.fnUntraced(function* ({ endpoint, name, reference, region, ...registry }) {
     const { digest, moved, total } = yield* Snapshot.push(name, reference, {
       registry: Flags.registryOf(registry),
+      s3: { endpoint, region },
       onProgress: yield* reportTransfer(`pushing ${name}`)
-    }).pipe(Effect.mapError(nameFlags({ name: "SNAPSHOT", reference: "REFERENCE", ...Flags.registryNames })))
+    }).pipe(
+      Effect.mapError(nameFlags({ name: "SNAPSHOT", reference: "REFERENCE", ...Flags.registryNames, ...Flags.s3Names }))
+    )
     yield* print(
       Snapshot.Pushed,
       { reference, digest, moved, total },
@@ -376,23 +380,31 @@ export const push = Command.make(
     )
   })
 ).pipe(
-  Command.withDescription("Push a snapshot to a registry, for `pull --snapshot` on another machine"),
-  Command.withExamples([{ command: "lightbox push node-ci registry.example.com/ci/node:main" }]),
+  Command.withDescription("Push a snapshot to a registry or a bucket, for `pull --snapshot` on another machine"),
+  Command.withExamples([
+    { command: "lightbox push node-ci registry.example.com/ci/node:main" },
+    {
+      command: "lightbox push node-ci s3://cache/ci/node:main",
+      description: "Push to a bucket, with the access key in $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY"
+    }
+  ]),
   Command.provide(driver())
 )
 
-/** Pulls a snapshot, for `pull`. */
+/** Pulls a snapshot, for `pull`. `flags` are the names of options that it fails with. */
 export const pullSnapshot = Effect.fnUntraced(function* (
   name: string,
-  reference: string,
-  options: Omit<Snapshot.PullOptions, "onProgress">
+  reference: string | Snapshot.HostReference,
+  options: Omit<Snapshot.PullOptions, "onProgress">,
+  flags: { readonly [field: string]: string }
 ) {
   const snapshot = yield* Snapshot.pull(name, reference, {
     ...options,
     onProgress: yield* reportTransfer(`pulling ${name}`)
-  }).pipe(Effect.mapError(nameFlags({ name: "--snapshot", reference: "NAME", ...Flags.registryNames })))
+  }).pipe(Effect.mapError(nameFlags({ ...flags, ...Flags.registryNames, ...Flags.s3Names })))
+  const from = typeof reference === "string" ? reference : `${reference.snapshot ?? name} of ${reference.host}`
   yield* print(Snapshot.Snapshot, snapshot, {
-    full: `Pulled ${reference} as ${name}, generation ${snapshot.generation}`,
+    full: `Pulled ${from} as ${name}, generation ${snapshot.generation}`,
     brief: name
   })
 })

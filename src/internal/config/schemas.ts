@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as SchemaAST from "effect/SchemaAST"
@@ -68,7 +69,8 @@ export const Int53 = intBetween(0, Number.MAX_SAFE_INTEGER)
 /** Run all steps again, or those from a number on. */
 export const Force = Schema.Union([Schema.Boolean, intBetween(1, 1_000_000)])
 
-const pattern = (expression: RegExp, expected: string) =>
+/** A text that an expression matches. */
+export const pattern = (expression: RegExp, expected: string) =>
   Schema.String.check(Schema.makeFilter((text) => (expression.test(text) ? undefined : `expected ${expected}`)))
 
 export const Name = pattern(
@@ -85,6 +87,30 @@ export const SnapshotReference = pattern(
 /** Says what is wrong with a bearer token. With fewer characters, it can be guessed. */
 export const tokenProblem = (token: string): string | undefined =>
   token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
+
+const isToken = /^[!-~]+$/
+
+/** A token for a host, which checks its length itself. */
+export const BearerToken = pattern(isToken, "a token")
+
+/** The same as a secret. */
+export const SecretToken = Schema.Redacted(Schema.String).check(
+  Schema.makeFilter((token) => (isToken.test(Redacted.value(token)) ? undefined : "expected a token"))
+)
+
+/** A URL that paths are appended to. */
+export const withoutSlash = (url: string): string => url.replace(/\/+$/, "")
+
+/** The address of a host. */
+export const HostUrl = Schema.String.check(
+  Schema.makeFilter((text) => {
+    const url = URL.parse(text)
+    if (url === null || !/^https?:$/.test(url.protocol)) return "expected an http or https URL"
+    return url.search === "" && url.hash === "" && url.username === ""
+      ? undefined
+      : "expected a URL without a user, a query and a fragment"
+  })
+)
 
 const id = /^[0-9a-z]{1,32}(-[0-9a-z]{1,32}){2}$/
 
@@ -222,17 +248,6 @@ export const shortPath = (path: string): string => {
 export const HostPath = CString.check(Schema.makeFilter(pathProblem))
 
 export const ImageReference = pattern(/^[A-Za-z0-9][^\s\u0000-\u001f]{0,511}$/, 'an image reference such as "node:22"')
-
-/** The URL of a host that serves programs of other machines. */
-export const HostUrl = Schema.String.check(
-  Schema.makeFilter((text) => {
-    const url = URL.parse(text)
-    if (url === null || !/^https?:$/.test(url.protocol)) return "expected an http or https URL"
-    return url.search === "" && url.hash === "" && url.username === ""
-      ? undefined
-      : "expected a URL without a user, a query and a fragment"
-  })
-)
 
 const isAddress = (text: string): boolean => Net.isIP(text) !== 0 && !text.includes("%")
 

@@ -6,27 +6,22 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
-import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Duplex } from "node:stream"
 import type * as Guest from "../../Guest.ts"
-import type { CommandNotStarted, LightboxError } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import { bitsOf, fromSeconds, toSeconds } from "../guest/attributes.ts"
 import * as Errno from "../guest/errno.ts"
 import * as Protocol from "../guest/protocol.ts"
 
 type Payload = Protocol.Payload
 
-const isPayload = (u: unknown): u is Payload => Predicate.isObject(u)
-const asPayload = (u: unknown): Payload => (isPayload(u) ? u : {})
-const text = (u: unknown): string => (typeof u === "string" ? u : "")
-const textOrNone = (u: unknown): string | undefined => (typeof u === "string" ? u : undefined)
+const { asPayload, numberOf: numberOrNone, textOf: textOrNone } = Protocol
+const text = (u: unknown): string => textOrNone(u) ?? ""
 const texts = (u: unknown): ReadonlyArray<string> => (Array.isArray(u) ? u.map(text) : [])
-const number = (u: unknown): number => (typeof u === "bigint" ? Number(u) : typeof u === "number" ? u : 0)
-const numberOrNone = (u: unknown): number | undefined =>
-  typeof u === "number" || typeof u === "bigint" ? Number(u) : undefined
+const number = (u: unknown): number => numberOrNone(u) ?? 0
 /** The ids of one connection. */
 const ids = { first: 1, end: 0xffff_ffff }
 
@@ -51,19 +46,6 @@ const attributesOf = (attrs: Payload): Guest.FileAttributes => ({
   atime: fromSeconds(numberOrNone(attrs["atime"])),
   mtime: fromSeconds(numberOrNone(attrs["mtime"]))
 })
-
-const startProblems: { readonly [kind in CommandNotStarted["kind"]]: string } = {
-  ProgramNotFound: "not_found",
-  PermissionDenied: "permission_denied",
-  NotExecutable: "not_executable",
-  BadWorkdir: "bad_cwd",
-  BadArguments: "bad_args",
-  ResourceLimit: "resource_limit",
-  UnknownUser: "user_setup_failed",
-  OutOfMemory: "out_of_memory",
-  NoTerminal: "pty_setup_failed",
-  Other: "other"
-}
 
 /** As the agent describes an error: after the operation, with the number at the end. */
 const described = ({ message, reason }: LightboxError): string => {
@@ -332,7 +314,7 @@ export const serve = Effect.fnUntraced(function* (
     const failed = ({ message, reason }: LightboxError) =>
       reason._tag === "CommandNotStarted"
         ? sendLast(id, "core.exec.failed", {
-            kind: startProblems[reason.kind],
+            kind: Protocol.startProblems[reason.kind],
             message: reason.problem,
             ...(reason.errno === undefined ? {} : { errno_name: reason.errno })
           })

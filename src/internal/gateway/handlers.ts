@@ -22,7 +22,10 @@ import { fromJson } from "../driver/remote/values.ts"
 import * as HomeFiles from "../ownership/files.ts"
 import { instanceLabel, ownerLabel } from "../ownership/labels.ts"
 import { sweep } from "../reaper/sweep.ts"
+import type { TransferProgress } from "../../Snapshot.ts"
 import * as Reach from "../sandbox/peers.ts"
+import * as Sources from "../store/sources.ts"
+import * as Store from "../store/store.ts"
 import { sizeOf } from "../volume/files.ts"
 import * as Paths from "./paths.ts"
 import * as Sessions from "./sessions.ts"
@@ -57,8 +60,6 @@ export const leave =
       rooms.delete(id)
       return room === undefined ? Effect.void : Scope.close(room, Exit.void)
     })
-
-type Listeners = Set<(progress: Microsandbox.PullProgress) => void>
 
 /** A request for a sandbox, whose configuration is not checked yet. */
 interface Wanted extends Omit<Microsandbox.CreateSandbox, "config" | "onPullProgress" | "proxy"> {
@@ -125,6 +126,44 @@ export const make = (context: Context) => {
       })
   }
 
+  /** An operation that changes something, and tells how far it is. */
+  const telling = <P, T, A, E>(
+    run: (payload: P, session: Sessions.Session, tell: (progress: T) => void) => Effect.Effect<A, LightboxError>,
+    events: { readonly waiting: E; readonly progress: (progress: T) => E; readonly done: (result: A) => E }
+  ) => {
+    type Listeners = Set<(progress: T) => void>
+    const runs: Sessions.Runs<A> = new WeakMap()
+    const listeners = new WeakMap<Fiber.Fiber<A, LightboxError>, Listeners>()
+    return (payload: P, request: Request): Stream.Stream<E, LightboxError> =>
+      Stream.callback<E, LightboxError>((queue) =>
+        Effect.gen(function* () {
+          const session = yield* sessionOf(request, "write")
+          const heard: Listeners = new Set()
+          const tell = (progress: T): void => {
+            for (const listener of heard) listener(progress)
+          }
+          const id = request.headers[Protocol.headers.request]
+          const fiber = yield* sessions.once(session, id, runs, run(payload, session, tell))
+          const shared = listeners.get(fiber) ?? heard
+          listeners.set(fiber, shared)
+          const listener = (progress: T) => {
+            Queue.offerUnsafe(queue, events.progress(progress))
+          }
+          yield* Effect.acquireRelease(
+            Effect.sync(() => shared.add(listener)),
+            () => Effect.sync(() => shared.delete(listener))
+          )
+          yield* Effect.sync(() => Queue.offerUnsafe(queue, events.waiting)).pipe(
+            Effect.delay(waitingInterval),
+            Effect.forever,
+            Effect.forkScoped
+          )
+          yield* Queue.offer(queue, events.done(yield* Sessions.resultOf(fiber)))
+          yield* Queue.end(queue)
+        })
+      )
+  }
+
   // =============================================================================
   // Sandboxes
   // =============================================================================
@@ -172,9 +211,6 @@ export const make = (context: Context) => {
       leaveRoom(sandbox)
     )
 
-  const creations: Sessions.Runs<Microsandbox.SandboxInfo> = new WeakMap()
-  const listeners = new WeakMap<Fiber.Fiber<Microsandbox.SandboxInfo, LightboxError>, Listeners>()
-
   /** Reaches other sandboxes of this host, and connects anew for each request: they may have been restarted. */
   const proxyFor = (peers: ReadonlyArray<Microsandbox.ProxyPeer>) =>
     Effect.gen(function* () {
@@ -213,54 +249,31 @@ export const make = (context: Context) => {
     return request
   })
 
-  const createSandbox = (wanted: Wanted, request: Request): Stream.Stream<Protocol.CreateEvent, LightboxError> =>
-    Stream.callback<Protocol.CreateEvent, LightboxError>((queue) =>
+  const createSandbox = telling<Wanted, Microsandbox.PullProgress, Microsandbox.SandboxInfo, Protocol.CreateEvent>(
+    (wanted, session, onPullProgress) =>
       Effect.gen(function* () {
-        const session = yield* sessionOf(request, "write")
-        const heard: Listeners = new Set()
-        const created = Effect.gen(function* () {
-          const kept = yield* Scope.fork(session.scope)
-          return yield* requestOf(session, wanted, kept).pipe(
-            Effect.flatMap((checked) =>
-              booting(
-                session,
-                "Sandbox.launch",
-                checked.config.resources?.memory,
-                checked.detached,
-                driver.createSandbox({
-                  ...checked,
-                  onPullProgress: (progress) => {
-                    for (const listener of heard) listener(progress)
-                  }
-                }),
-                wanted.refuseIfFull !== true
-              )
-            ),
-            Effect.onError((cause) => Scope.close(kept, Exit.failCause(cause))),
-            Effect.tap(({ id }) => Effect.sync(() => session.kept.set(id, kept)))
-          )
-        })
-        const id = request.headers[Protocol.headers.request]
-        const fiber = yield* sessions.once(session, id, creations, context.whileCreating(wanted.name, created))
-        const shared = listeners.get(fiber) ?? heard
-        listeners.set(fiber, shared)
-        const listener = (progress: Microsandbox.PullProgress) => {
-          Queue.offerUnsafe(queue, { _tag: "Pulling", progress })
-        }
-        yield* Effect.acquireRelease(
-          Effect.sync(() => shared.add(listener)),
-          () => Effect.sync(() => shared.delete(listener))
+        const kept = yield* Scope.fork(session.scope)
+        return yield* requestOf(session, wanted, kept).pipe(
+          Effect.flatMap((checked) =>
+            booting(
+              session,
+              "Sandbox.launch",
+              checked.config.resources?.memory,
+              checked.detached,
+              driver.createSandbox({ ...checked, onPullProgress }),
+              wanted.refuseIfFull !== true
+            )
+          ),
+          Effect.onError((cause) => Scope.close(kept, Exit.failCause(cause))),
+          Effect.tap(({ id }) => Effect.sync(() => session.kept.set(id, kept)))
         )
-        yield* Effect.sync(() => Queue.offerUnsafe(queue, { _tag: "Waiting" })).pipe(
-          Effect.delay(waitingInterval),
-          Effect.forever,
-          Effect.forkScoped
-        )
-        const info = yield* Sessions.resultOf(fiber)
-        yield* Queue.offer(queue, { _tag: "Created", info })
-        yield* Queue.end(queue)
-      })
-    )
+      }).pipe((creation) => context.whileCreating(wanted.name, creation)),
+    {
+      waiting: { _tag: "Waiting" },
+      progress: (progress) => ({ _tag: "Pulling", progress }),
+      done: (info) => ({ _tag: "Created", info })
+    }
+  )
 
   // =============================================================================
   // Locks
@@ -357,6 +370,36 @@ export const make = (context: Context) => {
     session.files.set(id, path)
     return id
   })
+
+  // =============================================================================
+  // Transfers
+  // =============================================================================
+
+  const transferring = <P, A>(
+    run: (
+      payload: P,
+      store: Store.Store,
+      onProgress: (progress: TransferProgress) => Effect.Effect<void>
+    ) => Effect.Effect<A, LightboxError>
+  ) =>
+    telling<P, TransferProgress, A, Protocol.TransferEvent<A>>(
+      (payload, session, tell) =>
+        run(payload, Store.make(driver, session.ownership), (progress) => Effect.sync(() => tell(progress))),
+      {
+        waiting: { _tag: "Waiting" },
+        progress: (progress) => ({ _tag: "Moving", progress }),
+        done: (result) => ({ _tag: "Moved", result })
+      }
+    )
+
+  /** Logins and certificates for one transfer. Those of paths are of this host. */
+  const accessOf = (method: string, access: Schema.Json) =>
+    Effect.flatMap(decoder(Schema.Struct(Sources.access), method)(fromJson(access)), (given) =>
+      Paths.checkPaths(allowed, method, given)
+    )
+
+  const pushing = Effect.promise(() => import("../store/push.ts"))
+  const pulling = Effect.promise(() => import("../store/pull.ts"))
 
   const snapshotPath = (method: string, name: string) => Paths.checkSnapshot(driver.home, method, name)
 
@@ -534,6 +577,22 @@ export const make = (context: Context) => {
     readSnapshotLink: reading(({ link }) => driver.readSnapshotLink(link)),
     linkSnapshot: writing(({ link, name }) => driver.linkSnapshot(link, name)),
     unlinkSnapshot: writing(({ link }) => driver.unlinkSnapshot(link)),
+    pushSnapshot: transferring(({ access, name, reference }, store, onProgress) =>
+      Effect.gen(function* () {
+        const { push } = yield* pushing
+        return yield* push(driver, store, name, reference, yield* accessOf("Snapshot.push", access), onProgress)
+      })
+    ),
+    pullSnapshot: transferring(({ access, name, reference, ...options }, store, onProgress) =>
+      Effect.gen(function* () {
+        const { pull } = yield* pulling
+        const given = { ...options, ...(yield* accessOf("Snapshot.pull", access)) }
+        return yield* pull(driver, store, name, fromJson(reference), given, onProgress)
+      })
+    ),
+    pullResult: transferring(({ from, key }, store, onProgress) =>
+      Effect.flatMap(pulling, ({ pullResult }) => pullResult(driver, store, { key, from: fromJson(from) }, onProgress))
+    ),
     dropFile: writing(({ file }, session) => dropFile(session, file)),
 
     createVolume: writing((wanted) =>

@@ -33,6 +33,7 @@ import * as Agent from "./agent.ts"
 import * as Handlers from "./handlers.ts"
 import * as Member from "./member.ts"
 import * as Paths from "./paths.ts"
+import * as Registry from "./registry.ts"
 import * as Sessions from "./sessions.ts"
 import type { Token } from "./tokens.ts"
 
@@ -87,22 +88,20 @@ const isUpgraded = /^\/v1\/sandboxes\/([^/?]{1,512})\/agent$/
 const textOf = (value: string | ReadonlyArray<string> | undefined): string | undefined =>
   typeof value === "string" ? value : value?.[0]
 
+const readPem = (method: string, field: string, path: string) =>
+  Effect.tryPromise({
+    try: () => Fs.readFile(path),
+    catch: (cause) => invalid(method, field, `cannot read ${path}: ${String(cause)}`)
+  })
+
 const readTls = (method: string, tls: Options["tls"]) =>
   tls === undefined
     ? Effect.undefined
-    : Effect.all(
-        {
-          cert: Effect.tryPromise({
-            try: () => Fs.readFile(tls.certificate),
-            catch: (cause) => invalid(method, "tls.certificate", `cannot read ${tls.certificate}: ${String(cause)}`)
-          }),
-          key: Effect.tryPromise({
-            try: () => Fs.readFile(tls.key),
-            catch: (cause) => invalid(method, "tls.key", `cannot read ${tls.key}: ${String(cause)}`)
-          })
-        },
-        { concurrency: 2 }
-      )
+    : // One after the other: of two files that cannot be read, the first is named.
+      Effect.all({
+        cert: readPem(method, "tls.certificate", tls.certificate),
+        key: readPem(method, "tls.key", tls.key)
+      })
 
 /** Finds the real paths of folders that clients may use. */
 const readFolders = (method: string, folders: ReadonlyArray<string>) =>
@@ -213,10 +212,14 @@ export const serve = Effect.fnUntraced(function* (
 
   // Requests.
 
+  const registry = Registry.make(driver, ownership, run)
+  const pathOf = (request: Http.IncomingMessage): string => new URL(request.url ?? "/", "http://host").pathname
   const check = (request: Http.IncomingMessage): void => {
     if (isLoopback(bind)) Shared.checkLocal(request)
     else Shared.checkNoPage(request.headers)
     Shared.checkToken(request, tokens)
+    // Hosts of other versions read snapshots, and so do the tools of registries.
+    if (pathOf(request).startsWith(Registry.prefix)) return
     const generation = textOf(request.headers[Protocol.headers.generation])
     if (generation !== String(Protocol.generation)) {
       throw new Shared.Refused(426, `Expected ${Protocol.headers.generation}: ${Protocol.generation}, of this version.`)
@@ -224,7 +227,8 @@ export const serve = Effect.fnUntraced(function* (
   }
   const answer = async (request: Http.IncomingMessage, response: Http.ServerResponse): Promise<void> => {
     check(request)
-    const path = new URL(request.url ?? "/", "http://host").pathname
+    const path = pathOf(request)
+    if (path.startsWith(Registry.prefix)) return registry(request, response, path)
     if (path === Protocol.paths.rpc && request.method === "POST") {
       return Shared.handle(request, response, "http://host", Protocol.maxBodyBytes, webHandler)
     }
@@ -299,7 +303,7 @@ export const serve = Effect.fnUntraced(function* (
     }
     try {
       check(request)
-      if (!isUpgraded.test(new URL(request.url ?? "/", "http://host").pathname)) {
+      if (!isUpgraded.test(pathOf(request))) {
         throw new Shared.Refused(404, "There is nothing at this path.")
       }
     } catch (error) {

@@ -9,6 +9,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
+import * as Struct from "effect/Struct"
 import { posix as Path } from "node:path"
 import type * as Guest from "../../Guest.ts"
 import { CommandNotStarted, FileError, LightboxError, Unknown } from "../../LightboxError.ts"
@@ -187,7 +188,7 @@ const dispatch =
     if (Object.hasOwn(handlers, type)) handlers[type]?.(payload)
   }
 
-const text = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
+const text = Protocol.textOf
 
 const field = (u: unknown, key: string): unknown => (Predicate.hasProperty(u, key) ? u[key] : undefined)
 
@@ -211,12 +212,9 @@ const entryOf = (u: unknown, folder: string): Guest.FileInfo | undefined => {
   return isName && isInFolder ? info : undefined
 }
 
-const number = (u: unknown): number | undefined =>
-  typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
-
 /** A size, an id or the bits of a mode; 0 if it cannot be one. */
 const count = (u: unknown): number => {
-  const value = number(u)
+  const value = Protocol.numberOf(u)
   return value !== undefined && Number.isSafeInteger(value) && value >= 0 ? value : 0
 }
 
@@ -227,8 +225,8 @@ const fileInfo = (u: unknown, path: string): Guest.FileInfo => ({
   mode: count(field(u, "mode")) & 0o7777,
   uid: count(field(u, "uid")),
   gid: count(field(u, "gid")),
-  mtime: fromSeconds(number(field(u, "mtime"))),
-  atime: fromSeconds(number(field(u, "atime")))
+  mtime: fromSeconds(Protocol.numberOf(field(u, "mtime"))),
+  atime: fromSeconds(Protocol.numberOf(field(u, "atime")))
 })
 
 const setAttrs = (attributes: Guest.FileAttributes): Protocol.Payload => ({
@@ -252,7 +250,7 @@ const openHandle = (
     const id = connection.open({ onMessage: () => {}, onLost: () => {} })
     connection.post(id, "core.fs.request", { op: { CloseHandle: { handle } } })
   }
-  const handleOf = ({ data }: FileResponse) => number(field(data, "Handle"))
+  const handleOf = ({ data }: FileResponse) => Protocol.numberOf(field(data, "Handle"))
   return Effect.acquireRelease(
     Effect.flatMap(
       file(operation, path, op, {
@@ -454,7 +452,7 @@ const spawn = Effect.fnUntraced(function* (
       "core.exec.exited": (payload) => {
         stdin.isOpen = false
         output.finish()
-        const code = number(payload["code"])
+        const code = Protocol.numberOf(payload["code"])
         Deferred.doneUnsafe(exit, Effect.succeed(code !== undefined && Number.isInteger(code) ? code : -1))
       },
       "core.exec.failed": (payload) => fail(notStarted(problemOf(argv, command, payload))),
@@ -571,17 +569,7 @@ const kernelLog = (connection: AgentConnection, stat: Guest.Guest["stat"]): Effe
   return Effect.suspend(() => (failures < 3 ? read : Effect.succeed("")))
 }
 
-const problems: { readonly [kind: string]: CommandNotStarted["kind"] } = {
-  not_found: "ProgramNotFound",
-  permission_denied: "PermissionDenied",
-  not_executable: "NotExecutable",
-  bad_cwd: "BadWorkdir",
-  bad_args: "BadArguments",
-  resource_limit: "ResourceLimit",
-  user_setup_failed: "UnknownUser",
-  out_of_memory: "OutOfMemory",
-  pty_setup_failed: "NoTerminal"
-}
+const problems = new Map(Struct.keys(Protocol.startProblems).map((kind) => [Protocol.startProblems[kind], kind]))
 
 type NotStarted = Pick<CommandNotStarted, "argv" | "kind" | "problem"> & { readonly errno: string | undefined }
 
@@ -597,7 +585,7 @@ const problemOf = (argv: ReadonlyArray<string>, command: Guest.Command, payload:
   const isUser = command.user !== undefined && /user|group/.test(message) && errno === undefined
   return {
     argv,
-    kind: isUser ? "UnknownUser" : (problems[text(payload["kind"]) ?? ""] ?? "Other"),
+    kind: isUser ? "UnknownUser" : (problems.get(text(payload["kind"]) ?? "") ?? "Other"),
     // The agent prefixes the program's name.
     problem: Errno.parse(message.replace(/^(spawn "[^"]*"|exec session error): /, "")).problem,
     errno

@@ -7,6 +7,7 @@
  * relay slots per command until garbage collection, hold one lock per sandbox, and drop start failures.
  */
 import * as Predicate from "effect/Predicate"
+import type { CommandNotStarted } from "../../LightboxError.ts"
 import * as Cbor from "cborg"
 
 export const generation = 7
@@ -97,7 +98,29 @@ const decodeBody = (id: number, flagBits: number, body: Buffer): Message => {
 
 const isPayload = (u: unknown): u is Payload => Predicate.isObject(u)
 
-const asPayload = (u: unknown): Payload => (isPayload(u) ? u : {})
+/** The fields of a value, if it has any. */
+export const asPayload = (u: unknown): Payload => (isPayload(u) ? u : {})
+
+/** A text of a message. */
+export const textOf = (u: unknown): string | undefined => (Predicate.isString(u) ? u : undefined)
+
+/** A number of a message. */
+export const numberOf = (u: unknown): number | undefined =>
+  typeof u === "number" ? u : typeof u === "bigint" ? Number(u) : undefined
+
+/** What the agent calls the reasons for which a command did not start. */
+export const startProblems: { readonly [kind in CommandNotStarted["kind"]]: string } = {
+  ProgramNotFound: "not_found",
+  PermissionDenied: "permission_denied",
+  NotExecutable: "not_executable",
+  BadWorkdir: "bad_cwd",
+  BadArguments: "bad_args",
+  ResourceLimit: "resource_limit",
+  UnknownUser: "user_setup_failed",
+  OutOfMemory: "out_of_memory",
+  NoTerminal: "pty_setup_failed",
+  Other: "other"
+}
 
 /** The relay's first message: the ids for this connection, and the agent's greeting. */
 export interface Greeting {

@@ -18,13 +18,14 @@ import * as Os from "node:os"
 import * as Path from "node:path"
 import { promisify } from "node:util"
 import type { LightboxError } from "../../LightboxError.ts"
-import type { Kind, Note, Ownership } from "../../Ownership.ts"
+import type { Kind, Note, Owner as OwnerModel, Ownership } from "../../Ownership.ts"
 import { isEntryName } from "../config/schemas.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { makeFolder, replaceFile, sync, unlessMissing } from "../host/durable.ts"
 import { isAnswered, listen } from "../host/socket.ts"
 
-const kinds: ReadonlyArray<Kind> = [
+/** All kinds of notes. */
+export const kinds: ReadonlyArray<Kind> = [
   "sandbox",
   "disk",
   "capture",
@@ -187,15 +188,8 @@ const takeLease = (home: string, id: string): Effect.Effect<void, LightboxError,
   )
 }
 
-export interface Found {
-  readonly id: string
-  /** `elsewhere`: on another machine with the same home, whose processes cannot be checked. */
-  readonly state: "alive" | "dead" | "elsewhere" | "unknown"
-  readonly pid: number | undefined
-  readonly notes: ReadonlyArray<Note>
-  /** Why some notes could not be read. */
-  readonly problem?: LightboxError
-}
+/** An owner, as its files show it. */
+export type Found = OwnerModel
 
 /** Lists all owners with files in a home. */
 export const list = (home: string): Effect.Effect<ReadonlyArray<Found>, LightboxError> =>

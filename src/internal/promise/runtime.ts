@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import type * as Sdk from "microsandbox"
@@ -23,12 +24,23 @@ import { setWay } from "../report/failureText.ts"
 
 type Runtime = ManagedRuntime.ManagedRuntime<Services, LightboxError>
 
+/** A machine that is used instead of this one. */
+export interface OtherHost {
+  readonly url: string
+  readonly token: string
+}
+
 let options: MicrosandboxLocal.Options = {}
+let host: OtherHost | undefined
 let showsProgress = true
 let current: Runtime | undefined
 
 /** Sets the options of this process's driver. Throws after its first use. */
-export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boolean = true): void => {
+export const configure = (
+  layerOptions: MicrosandboxLocal.Options,
+  progress: boolean = true,
+  otherHost?: OtherHost
+): void => {
   if (active() !== undefined) {
     throw new LightboxError({
       method: "configure",
@@ -39,6 +51,7 @@ export const configure = (layerOptions: MicrosandboxLocal.Options, progress: boo
     })
   }
   options = layerOptions
+  host = otherHost
   showsProgress = progress
 }
 
@@ -60,6 +73,19 @@ const make = (layer: Layer.Layer<Services, LightboxError>): Runtime =>
           )
     )
   )
+
+/** The driver of this process. */
+const ownLayer = (): Layer.Layer<Services, LightboxError> => {
+  if (host === undefined) return MicrosandboxLocal.layer(options)
+  const { token, url } = host
+  // What it needs takes a while to load.
+  return Layer.unwrap(
+    Effect.map(
+      Effect.promise(() => import("../../MicrosandboxRemote.ts")),
+      ({ layer }) => layer({ url, token: Redacted.make(token), home: options.home })
+    )
+  )
+}
 
 /** Drivers that are used instead of this process's own, the last one first. */
 let provided: ReadonlyArray<Runtime> = []
@@ -88,10 +114,14 @@ export const provide = (layer: Layer.Layer<Services, LightboxError>): Provided =
   }
 }
 
+const backendOf = (context: Context.Context<Services>): string =>
+  Context.get(context, Microsandbox.Microsandbox).backend
+
 /** The SDK. Only available with the local driver. */
 export const native = (feature: string): typeof Sdk => {
   const context = active()?.cachedContext
-  if (context !== undefined && Context.get(context, Microsandbox.Microsandbox).backend !== "local") {
+  const isOther = context === undefined ? host !== undefined && active() === current : backendOf(context) !== "local"
+  if (isOther) {
     throw new LightboxError({
       method: feature,
       reason: new Unsupported({ feature, problem: "this driver does not use the SDK" })
@@ -104,7 +134,7 @@ const runWith = async <A>(
   effect: Effect.Effect<A, LightboxError, Services>,
   signal: AbortSignal | undefined
 ): Promise<A> => {
-  const used = active() ?? (current = make(MicrosandboxLocal.layer(options)))
+  const used = active() ?? (current = make(ownLayer()))
   const exit = await used.runPromiseExit(effect, signal === undefined ? undefined : { signal })
   if (Exit.isSuccess(exit)) return exit.value
   // A failed driver is not cached: its requirements may be met next time.

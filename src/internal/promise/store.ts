@@ -2,6 +2,7 @@
 // @effect-diagnostics asyncFunction:off globalDate:off
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Cleanup from "../../Cleanup.ts"
 import * as Images from "../../Image.ts"
@@ -15,11 +16,13 @@ import * as Snapshots from "../../Snapshot.ts"
 import * as Volumes from "../../Volume.ts"
 import type { Size } from "../config/plain.ts"
 import {
+  BearerToken,
   Bytes,
   CString,
   Force,
   Func,
   HostPath,
+  HostUrl,
   ImageReference,
   intBetween,
   Labels,
@@ -428,16 +431,67 @@ export interface PushedSnapshot {
 }
 
 /**
+ * How to reach a bucket, for references such as `s3://bucket/team/app:main`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface S3 {
+  /** Address of the service. Default: `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment, else AWS. */
+  readonly endpoint?: string | undefined
+  /** Default: `AWS_REGION` or `AWS_DEFAULT_REGION` in the environment, else `"us-east-1"`. */
+  readonly region?: string | undefined
+  /** Requires `secretAccessKey`. Default: `AWS_ACCESS_KEY_ID` in the environment. */
+  readonly accessKeyId?: string | undefined
+  /** Requires `accessKeyId`. Default: `AWS_SECRET_ACCESS_KEY` in the environment. */
+  readonly secretAccessKey?: string | undefined
+  /** Belongs to a temporary `accessKeyId`. Default: `AWS_SESSION_TOKEN`, if the key is from the environment, too. */
+  readonly sessionToken?: string | undefined
+}
+
+/**
  * Options of {@link pushSnapshot}.
  *
  * @category options
  * @since 0.1.0
  */
 export interface PushOptions extends CallOptions {
+  /** Access to buckets. Not used for registries. Default: that of the environment. */
+  readonly s3?: S3 | undefined
   /** Login and certificates. Default: those of the runtime's `config.json`, else of `docker login`. */
   readonly registry?: Registry | undefined
   /** Receives the progress. What it throws is ignored. Default: none. */
   readonly onProgress?: ((progress: TransferProgress) => void) | undefined
+}
+
+/**
+ * A snapshot on another machine that runs `lightbox host`, for {@link pullSnapshot}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostReference {
+  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
+  readonly host: string
+  /** A token of that machine. The scope `"read"` is enough. */
+  readonly token: string
+  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
+  readonly snapshot?: string | undefined
+}
+
+/**
+ * A snapshot on another machine that runs `lightbox host`, for {@link pullSnapshot}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HostReference {
+  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
+  readonly host: string
+  /** A token of that machine. The scope `"read"` is enough. */
+  readonly token: string
+  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
+  readonly snapshot?: string | undefined
 }
 
 /**
@@ -461,6 +515,15 @@ export interface PullOptions extends PushOptions {
 const pushFields = {
   ...callFields,
   registry: Schema.optional(RegistrySchema),
+  s3: Schema.optional(
+    optionsStruct<S3>()({
+      endpoint: Schema.optional(HostUrl),
+      region: Schema.optional(Schema.String),
+      accessKeyId: Schema.optional(Schema.NonEmptyString),
+      secretAccessKey: Schema.optional(Schema.NonEmptyString),
+      sessionToken: Schema.optional(Schema.NonEmptyString)
+    })
+  ),
   onProgress: Schema.optional(Func)
 }
 
@@ -472,6 +535,13 @@ type Unheard<Options> = Omit<Options, "onProgress"> & {
 const transferred = Schema.Struct({ name: SnapshotReference, reference: ImageReference })
 
 const decodePush = checked("pushSnapshot", transferred, optionsStruct<Unheard<PushOptions>>()(pushFields))
+
+const s3Of = (s3: S3 | undefined) =>
+  s3 && {
+    ...s3,
+    secretAccessKey: s3.secretAccessKey === undefined ? undefined : Redacted.make(s3.secretAccessKey),
+    sessionToken: s3.sessionToken === undefined ? undefined : Redacted.make(s3.sessionToken)
+  }
 
 const listenerOf = (onProgress: PushOptions["onProgress"]) =>
   onProgress === undefined ? undefined : (progress: TransferProgress) => Effect.sync(() => onProgress(progress))
@@ -493,14 +563,25 @@ const listenerOf = (onProgress: PushOptions["onProgress"]) =>
  * @since 0.1.0
  */
 export const pushSnapshot = async (name: string, reference: string, options?: PushOptions): Promise<PushedSnapshot> => {
-  const { registry, signal } = decodePush({ name, reference }, options)
+  const { registry, s3, signal } = decodePush({ name, reference }, options)
   const onProgress = listenerOf(options?.onProgress)
-  return await run(Snapshots.push(name, reference, { registry: registryOf(registry), onProgress }), signal)
+  const given = { registry: registryOf(registry), s3: s3Of(s3), onProgress }
+  return await run(Snapshots.push(name, reference, given), signal)
 }
 
 const decodePull = checked(
   "pullSnapshot",
-  Schema.Struct({ name: Name, reference: ImageReference }),
+  Schema.Struct({
+    name: Name,
+    reference: Schema.Union([
+      ImageReference,
+      optionsStruct<HostReference>()({
+        host: HostUrl,
+        token: BearerToken,
+        snapshot: Schema.optional(SnapshotReference)
+      })
+    ])
+  }),
   optionsStruct<Unheard<PullOptions>>()({
     ...pushFields,
     overwrite: flag,
@@ -511,7 +592,8 @@ const decodePull = checked(
 
 /**
  * Pulls a snapshot that {@link pushSnapshot} has pushed, as a new generation of a name. The name points to it once all of
- * it has been received and its checksums match. A later build of the same configuration boots nothing.
+ * it has been received and its checksums match. A later build of the same configuration boots nothing. It can also come
+ * directly from another machine that runs `lightbox host`.
  *
  * What a failed or aborted pull has received is kept for a day, and the next one goes on from there.
  *
@@ -530,11 +612,16 @@ const decodePull = checked(
  * @category operations
  * @since 0.1.0
  */
-export const pullSnapshot = async (name: string, reference: string, options?: PullOptions): Promise<SnapshotRecord> => {
-  const { keep, overwrite, registry, signal, trusted } = decodePull({ name, reference }, options)
+export const pullSnapshot = async (
+  name: string,
+  reference: string | HostReference,
+  options?: PullOptions
+): Promise<SnapshotRecord> => {
+  const { keep, overwrite, reference: from, registry, s3, signal, trusted } = decodePull({ name, reference }, options)
   const onProgress = listenerOf(options?.onProgress)
-  const given = { keep, overwrite, trusted, registry: registryOf(registry), onProgress }
-  return snapshotRecord(await run(Snapshots.pull(name, reference, given), signal))
+  const given = { keep, overwrite, trusted, registry: registryOf(registry), s3: s3Of(s3), onProgress }
+  const source = typeof from === "string" ? from : { ...from, token: Redacted.make(from.token) }
+  return snapshotRecord(await run(Snapshots.pull(name, source, given), signal))
 }
 
 // =============================================================================

@@ -18,6 +18,7 @@ import * as Lock from "../ownership/lock.ts"
 import * as Owner from "../ownership/owner.ts"
 import { sweeps, swept } from "../report/metrics.ts"
 import * as Commits from "../store/commits.ts"
+import * as Exports from "../store/exportFolder.ts"
 import * as Generations from "../store/generations.ts"
 import * as Links from "../store/links.ts"
 import * as Names from "../store/names.ts"
@@ -260,6 +261,16 @@ const sweepPulls = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<
   }
 })
 
+/** Removes what no other host has asked for lately. */
+const sweepExports = Effect.fnUntraced(function* (sweep: Sweep): Effect.fn.Return<void, LightboxError> {
+  const unused = yield* Exports.listUnused(sweep.driver.home)
+  if (unused.length === 0) return
+  const remove = Effect.forEach(unused, (path) =>
+    removing(sweep, "staging", Path.basename(path), "no other host has asked for it for a day", removeFile(path))
+  )
+  yield* ifFree(sweep, Exports.exportLock, true, Effect.as(remove, true))
+})
+
 const isThere = (path: string): Effect.Effect<boolean, LightboxError> =>
   Effect.tryPromise({
     try: async () => (await unlessMissing(Fs.lstat(path))) !== undefined,
@@ -406,6 +417,7 @@ export const sweep = Effect.fnUntraced(function* (
     yield* attempt("disks", sweepDisks(sweep))
     yield* attempt("snapshots", sweepDamaged(sweep))
     yield* attempt("pulls", sweepPulls(sweep))
+    yield* attempt("exports", sweepExports(sweep))
     if (!options.dryRun) {
       yield* Effect.ignore(Effect.tryPromise(() => ListingCache.evict(driver.home)))
       yield* Records.prune(driver.home)

@@ -33,6 +33,15 @@ const decodeToken = Schema.decodeUnknownOption(
   )
 )
 
+/** How registries explain themselves. */
+const Errors = Schema.fromJsonString(
+  Schema.Struct({ errors: Schema.Array(Schema.Struct({ code: Schema.String, message: Schema.String })) })
+)
+
+export const encodeErrors = Schema.encodeSync(Errors)
+
+const decodeErrors = Schema.decodeUnknownOption(Errors)
+
 /** Why a registry did not do what it was asked. `kind` is absent if trying again can help. */
 export interface Problem {
   readonly kind?: "NotFound" | "Unauthorized" | "Tls" | "Unreachable" | "Refused"
@@ -61,8 +70,6 @@ export interface Request {
 export interface Session {
   readonly host: string
   readonly repository: string
-  /** A digest, else a tag. */
-  readonly version: string
   /** Whether a login is used. */
   readonly hasLogin: boolean
   readonly isPlain: boolean
@@ -93,17 +100,40 @@ const isLoopback = (host: string): boolean => {
   return /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/.test(name)
 }
 
+/** Fails unless the status of an answer is expected. `subject` is what is asked for. */
+export const expecting = (
+  answer: Effect.Effect<Answer, Problem>,
+  session: Pick<Session, "host" | "hasLogin" | "isPlain">,
+  subject: string,
+  isExpected: (status: number) => boolean = (status) => status === 200
+): Effect.Effect<Answer, Problem> =>
+  Effect.filterOrElse(
+    answer,
+    ({ status }) => isExpected(status),
+    (refused) => Effect.fail(refusal(session.host, subject, session, refused))
+  )
+
+/** Asks patiently. */
+export const ask = (
+  session: Session,
+  request: Request,
+  subject: string,
+  isExpected?: (status: number) => boolean
+): Effect.Effect<Answer, Problem> => patiently(expecting(session.send(request), session, subject, isExpected))
+
+type Actions = "pull" | "pull,push"
+
 /** Connects to the registry of a reference for the scope. `actions` are what a token is to permit. */
 export const open = Effect.fnUntraced(function* (options: {
   readonly home: string
   readonly reference: string
   readonly registry: SandboxConfig["registry"]
-  readonly actions: "pull" | "pull,push"
+  readonly actions: Actions
   /** Use HTTP without TLS if the registry is on this machine and does not speak TLS. */
   readonly allowPlain: boolean
 }): Effect.fn.Return<Session, Problem, Scope.Scope> {
   const { actions, allowPlain, home, reference, registry = {} } = options
-  const { host, repository, version } = splitReference(reference)
+  const { host, repository } = splitReference(reference)
   const found = yield* Effect.mapError(Login.find(home, host, registry), (problem): Problem => ({
     kind: "Refused",
     problem
@@ -119,9 +149,36 @@ export const open = Effect.fnUntraced(function* (options: {
         onSuccess: () => false,
         onFailure: ({ problem }) => problem === noTls(host)
       })))
-  const access: Login.Access = { ...found, isPlain }
-  const base = `${baseOf(isPlain)}/v2/${repository}`
-  let authorization: string | undefined
+  return makeSession({ send, host, repository, origin: baseOf(isPlain), access: { ...found, isPlain }, actions })
+})
+
+/** Connects to a host of this library, which serves its snapshots as a registry does, for the scope. */
+export const openHost = (options: {
+  readonly url: string
+  readonly token: Redacted.Redacted<string>
+  readonly repository: string
+}): Effect.Effect<Session, never, Scope.Scope> => {
+  const { repository, token, url } = options
+  const basic = Redacted.make(`Bearer ${Redacted.value(token)}`)
+  const access = { isPlain: url.startsWith("http:"), authorities: [], basic }
+  return Effect.map(connections, (send) =>
+    makeSession({ send, host: url, repository, origin: url, access, actions: "pull", authorization: basic })
+  )
+}
+
+const makeSession = (options: {
+  readonly send: Send
+  readonly host: string
+  readonly repository: string
+  readonly origin: string
+  readonly access: Login.Access
+  readonly actions: Actions
+  /** What is sent before it is demanded. Default: nothing. */
+  readonly authorization?: Redacted.Redacted<string>
+}): Session => {
+  const { access, actions, host, origin, repository, send } = options
+  const base = `${origin}/v2/${repository}`
+  let authorization = options.authorization && Redacted.value(options.authorization)
 
   const urlOf = (to: string | URL) =>
     Effect.try({
@@ -132,10 +189,9 @@ export const open = Effect.fnUntraced(function* (options: {
   return {
     host,
     repository,
-    version,
     hasLogin: access.basic !== undefined,
-    isPlain,
-    origin: baseOf(isPlain),
+    isPlain: access.isPlain,
+    origin,
     send: Effect.fnUntraced(function* (request) {
       const url = yield* urlOf(request.to)
       // An upload may go to another host, which gets no login.
@@ -160,7 +216,7 @@ export const open = Effect.fnUntraced(function* (options: {
       return yield* asked
     })
   }
-})
+}
 
 const authorizing = (authorization: string | undefined) => (authorization === undefined ? {} : { authorization })
 
@@ -178,7 +234,7 @@ const askToken = Effect.fnUntraced(function* (
     readonly repository: string
     readonly access: Login.Access
     readonly challenge: string
-    readonly actions: "pull" | "pull,push"
+    readonly actions: Actions
   }
 ): Effect.fn.Return<string, Problem> {
   const parameters = Object.fromEntries(
@@ -223,11 +279,13 @@ export const refusal = (
       }
     case 404:
       return { kind: "NotFound", problem: `${host} has no ${subject}` }
-    default:
+    default: {
+      const said = Option.getOrUndefined(decodeErrors(body.toString("utf8")))?.errors[0]?.message
       return {
         ...(status >= 400 && status < 500 && ![408, 425, 429].includes(status) ? { kind: "Refused" } : {}),
-        problem: `${host} answered with status ${status}`
+        problem: `${host} answered with status ${status}${said === undefined ? "" : `: ${said.slice(0, 500)}`}`
       }
+    }
   }
 }
 
@@ -285,6 +343,15 @@ const follow = Effect.fnUntraced(function* (
     from = to
   }
 })
+
+/** Sends requests to one service, without following redirects, on connections that are kept until the scope closes. */
+export const connect = (
+  authorities: ReadonlyArray<string>
+): Effect.Effect<(url: URL, request: Omit<Request, "to">) => Effect.Effect<Answer, Problem>, never, Scope.Scope> =>
+  Effect.map(connections, (send) => {
+    const access: Login.Access = { isPlain: false, authorities, basic: undefined }
+    return (url, request) => send(url, access, request)
+  })
 
 /** Sends requests on connections that are kept until the scope closes. */
 const connections: Effect.Effect<Send, never, Scope.Scope> = Effect.gen(function* () {

@@ -169,7 +169,9 @@ const notStarted = (kind: string): string | undefined => {
   }
 }
 
-const notTransferred = (kind: Extract<Reason, { _tag: "TransferFailed" }>["kind"], way: Way): string => {
+type TransferKind = Extract<Reason, { _tag: "TransferFailed" }>["kind"]
+
+const notTransferred = (kind: TransferKind, way: Way): string => {
   switch (kind) {
     case "NotFound":
       return "Check the reference. Some registries also answer this without a login"
@@ -185,6 +187,46 @@ const notTransferred = (kind: Extract<Reason, { _tag: "TransferFailed" }>["kind"
       return "Check the login, that the registry accepts OCI artifacts, and that the tag may be changed"
     case "NotASnapshot":
       return way === "cli" ? "Without --snapshot, `lightbox pull` pulls images" : "Launch from images by `image`"
+    case undefined:
+      return "Try again: it continues where it stopped"
+  }
+}
+
+/** The reference is that of a bucket. */
+const notInBucket = (kind: TransferKind, way: Way): string => {
+  switch (kind) {
+    case "NotFound":
+      return "Check the reference, and that the bucket exists"
+    case "Unauthorized":
+      return way === "cli"
+        ? "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key that may list, read and write the bucket"
+        : "Pass `s3.accessKeyId` and `s3.secretAccessKey` of a key that may list, read and write the bucket"
+    case "Unreachable":
+      return "Check the address of the service and the network, and try again: it continues where it stopped"
+    case "Refused":
+      return "Check the address of the service, the region, and what the bucket allows"
+    case "Tls":
+    case "NotASnapshot":
+    case undefined:
+      return notTransferred(kind, way)
+  }
+}
+
+/** The reference is that of another host. */
+const notFromHost = (kind: TransferKind): string => {
+  switch (kind) {
+    case "NotFound":
+      return "Check the name. `lightbox --host URL ls` lists what the host has"
+    case "Unauthorized":
+      return "Pass a token of that host"
+    case "Tls":
+      return "Name the file of its authority in NODE_EXTRA_CA_CERTS"
+    case "Unreachable":
+      return "Check the URL, and that `lightbox host` runs there, and try again: it continues where it stopped"
+    case "Refused":
+      return "Check the snapshot on that host"
+    case "NotASnapshot":
+      return "Check the URL: it is not that of a host"
     case undefined:
       return "Try again: it continues where it stopped"
   }
@@ -251,7 +293,8 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
     case "ImageUnavailable":
       return unavailable(reason.kind, way)
     case "TransferFailed":
-      return notTransferred(reason.kind, way)
+      if (/^https?:/.test(reason.reference)) return notFromHost(reason.kind)
+      return reason.reference.startsWith("s3://") ? notInBucket(reason.kind, way) : notTransferred(reason.kind, way)
     case "BootFailed":
       return "Try again with more memory; `npx lightbox doctor` checks this machine"
     case "CommandNotStarted":

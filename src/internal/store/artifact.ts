@@ -1,19 +1,18 @@
 /** Snapshots as artifacts in a registry: what their manifests and descriptions contain, and how they are fetched. */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import { LightboxError, SnapshotDamaged, TransferFailed, Unsupported } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
+import { LightboxError, SnapshotDamaged, TransferFailed } from "../../LightboxError.ts"
 import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { SnapshotName } from "../config/schemas.ts"
 import { forMethod } from "../config/validation.ts"
 import { checkHostPaths } from "../driver/createChecks.ts"
-import * as Files from "../ownership/files.ts"
 import * as Client from "../registry/client.ts"
+import * as Repository from "../registry/repository.ts"
 import * as Chunks from "./chunks.ts"
 import { Generation, NameRecord } from "./store.ts"
 
 export const artifactType = "application/vnd.effect-lightbox.snapshot.v1"
-export const manifestType = "application/vnd.oci.image.manifest.v1+json"
 export const configType = "application/vnd.effect-lightbox.snapshot.config.v1+json"
 export const indexType = "application/vnd.effect-lightbox.snapshot.index.v1+zstd"
 export const packType = "application/vnd.effect-lightbox.snapshot.pack.v1+zstd"
@@ -31,7 +30,7 @@ export type Descriptor = typeof Descriptor.Type
 /** The first layer is the index; packs follow. */
 export const Manifest = Schema.Struct({
   schemaVersion: Schema.Literal(2),
-  mediaType: Schema.Literal(manifestType),
+  mediaType: Schema.Literal(Repository.manifestType),
   artifactType: Schema.Literal(artifactType),
   config: Schema.Struct({ ...Descriptor.fields, mediaType: Schema.Literal(configType) }),
   layers: Schema.NonEmptyArray(Descriptor),
@@ -101,18 +100,6 @@ export const checkRegistry = (
 ): Effect.Effect<void, LightboxError> =>
   Effect.mapError(checkHostPaths({ registry }), forMethod(method, "Microsandbox.createSandbox"))
 
-/** The home whose files are transferred. */
-export const homeHere = (
-  driver: Microsandbox.Microsandbox["Service"],
-  method: string
-): Effect.Effect<string, LightboxError> => {
-  const home = Files.onThisMachine(driver)
-  const problem = "the snapshots are on another machine: push and pull there"
-  return home === undefined
-    ? Effect.fail(new LightboxError({ method, reason: new Unsupported({ feature: "registries", problem }) }))
-    : Effect.succeed(home)
-}
-
 /** A snapshot in a registry. */
 export interface Fetched {
   readonly manifest: Manifest
@@ -121,95 +108,76 @@ export interface Fetched {
   readonly config: Config
 }
 
-const problemOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+/** Says what went wrong. */
+export const problemOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
 
 /** Fetches a blob, and checks its digest. */
 const fetchBlob = Effect.fnUntraced(function* (
-  session: Client.Session,
-  { digest, size }: Descriptor,
+  repository: Repository.Repository,
+  blob: Descriptor,
   maxBytes: number,
   fail: (problem: string) => LightboxError
 ): Effect.fn.Return<Buffer, Problem | LightboxError> {
+  const { digest, size } = blob
   if (size > maxBytes) return yield* fail(`a part of it has ${size} bytes, which is too large`)
-  const { body } = yield* Client.patiently(
-    Effect.filterOrElse(
-      session.send({ to: `/blobs/${digest}`, maxBytes: size }),
-      ({ status }) => status === 200,
-      (answer) => Effect.fail(Client.refusal(session.host, `part ${digest} of this snapshot`, session, answer))
-    )
-  )
-  if (`sha256:${Chunks.digestOf(body)}` !== digest) return yield* fail(`${digest} has another content`)
-  return body
+  const bytes = yield* repository.getBlob(blob)
+  return `sha256:${Chunks.digestOf(bytes)}` === digest ? bytes : yield* fail(`${digest} has another content`)
 })
 
 /** Fetches the manifest and the description. `version` is a tag or a digest. */
 export const fetch = Effect.fnUntraced(function* (
-  session: Client.Session,
+  repository: Repository.Repository,
   version: string,
   fail: (problem: string) => LightboxError
 ): Effect.fn.Return<Fetched, Problem | LightboxError> {
-  const { host, repository } = session
-  const isDigest = version.includes(":")
-  const subject = `${repository}${isDigest ? "@" : ":"}${version}`
-  const accept = [manifestType, "application/vnd.oci.image.index.v1+json"].join(", ")
-  const { body } = yield* Client.patiently(
-    Effect.filterOrElse(
-      session.send({ to: `/manifests/${version}`, headers: { accept } }),
-      ({ status }) => status === 200,
-      (answer) => Effect.fail(Client.refusal(host, `snapshot ${subject}`, session, answer))
-    )
-  )
+  const body = yield* repository.getManifest(version)
   const digest = Chunks.digestOf(body)
-  if (isDigest && version !== `sha256:${digest}`) return yield* fail("the manifest does not match the digest")
+  if (version.includes(":") && version !== `sha256:${digest}`)
+    return yield* fail("the manifest does not match the digest")
   const manifest = yield* Effect.mapError(Schema.decodeEffect(manifestCodec)(body.toString("utf8")), (): Problem => ({
     kind: "NotASnapshot",
-    problem: `${subject} is not a snapshot`
+    problem: `${repository.subjectOf(version)} is not a snapshot`
   }))
-  const bytes = yield* fetchBlob(session, manifest.config, Client.maxManifestBytes, fail)
+  const bytes = yield* fetchBlob(repository, manifest.config, Client.maxManifestBytes, fail)
   const config = yield* Effect.mapError(Schema.decodeEffect(configCodec)(bytes.toString("utf8")), (error) =>
     fail(`its description cannot be read: ${error.message}`)
   )
   return { manifest, digest, config }
 })
 
+/** The digests of all parts of a manifest. `undefined`: it is not one. */
+export const partsOf = (manifest: Buffer): ReadonlyArray<string> | undefined =>
+  Option.getOrUndefined(
+    Option.map(Schema.decodeOption(manifestCodec)(manifest.toString("utf8")), ({ config, layers }) =>
+      [config, ...layers].map(({ digest }) => digest)
+    )
+  )
+
 /** The packs of a manifest. */
 export const packsOf = ({ layers: [, ...packs] }: Manifest): ReadonlyArray<Descriptor> => packs
 
 /** Fetches the index. */
 export const fetchIndex = Effect.fnUntraced(function* (
-  session: Client.Session,
+  repository: Repository.Repository,
   { config, manifest }: Fetched,
   fail: (problem: string) => LightboxError
 ): Effect.fn.Return<ReadonlyArray<Chunks.Chunk & Chunks.Place>, Problem | LightboxError> {
   const packs = packsOf(manifest)
   if (packs.some(({ size }) => size > Chunks.maxPackBytes)) return yield* fail("a part of it is too large")
-  const bytes = yield* fetchBlob(session, manifest.layers[0], Chunks.maxIndexBytes, fail)
+  const bytes = yield* fetchBlob(repository, manifest.layers[0], Chunks.maxIndexBytes, fail)
   return yield* Effect.try({
     try: () => Chunks.decodeIndex(bytes, { files: config.files, packs }),
     catch: (cause) => fail(problemOf(cause))
   })
 })
 
-/** Fetches a part of a pack. The answer of a registry that ignores ranges is the whole. */
+/** Fetches a part of a pack. */
 export const fetchRange = Effect.fnUntraced(function* (
-  session: Client.Session,
-  { digest, size }: Descriptor,
-  from: number,
-  to: number,
+  repository: Repository.Repository,
+  pack: Descriptor,
+  range: Repository.Range,
   fail: (problem: string) => LightboxError
 ): Effect.fn.Return<Buffer, Problem | LightboxError> {
-  const isWhole = from === 0 && to === size
-  const { body, status } = yield* Client.patiently(
-    Effect.filterOrElse(
-      session.send({
-        to: `/blobs/${digest}`,
-        maxBytes: size,
-        ...(isWhole ? {} : { headers: { range: `bytes=${from}-${to - 1}` } })
-      }),
-      ({ status }) => status === 200 || (status === 206 && !isWhole),
-      (answer) => Effect.fail(Client.refusal(session.host, `part ${digest} of this snapshot`, session, answer))
-    )
-  )
-  const bytes = status === 206 ? body : body.subarray(from, to)
-  return bytes.length === to - from ? bytes : yield* fail(`${digest} has another size`)
+  const bytes = yield* repository.getBlob(pack, range)
+  return bytes.length === range.to - range.from ? bytes : yield* fail(`${pack.digest} has another size`)
 })

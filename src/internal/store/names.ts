@@ -62,7 +62,8 @@ export const list = Effect.fnUntraced(function* (
   return found.toSorted((a, b) => (a.name < b.name ? -1 : 1))
 })
 
-interface Found {
+/** A snapshot that was looked up. */
+export interface Found {
   readonly name: string
   readonly info: Microsandbox.SnapshotInfo
   /** None if another tool made the snapshot, and if its record cannot be read. */

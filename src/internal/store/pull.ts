@@ -8,26 +8,28 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Struct from "effect/Struct"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import { SandboxConfig } from "../../SandboxConfig.ts"
-import type { PullOptions, Snapshot } from "../../Snapshot.ts"
-import { Func, ImageReference, intBetween, SnapshotName } from "../config/schemas.ts"
+import type { HostReference as HostReferenceOf, PullOptions, Snapshot } from "../../Snapshot.ts"
+import { Func, HostUrl, intBetween, SecretToken, SnapshotName, SnapshotReference } from "../config/schemas.ts"
 import { callDecoder } from "../config/validation.ts"
 import { withFreePorts } from "../driver/ports.ts"
 import { makeFolder, unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { noteForScope } from "../ownership/labels.ts"
-import * as Client from "../registry/client.ts"
+import type * as Client from "../registry/client.ts"
+import type * as Repository from "../registry/repository.ts"
 import * as Artifact from "./artifact.ts"
 import * as Chunks from "./chunks.ts"
 import * as Commits from "./commits.ts"
 import * as Names from "./names.ts"
 import { filesIn, foldersOf, pullLock } from "./pullFolders.ts"
 import * as Push from "./push.ts"
-import { artifactName, captureLock, keyLabel, type Store } from "./store.ts"
+import * as Sources from "./sources.ts"
+import { artifactName, captureLock, definitionLabel, keyLabel, type Store } from "./store.ts"
 import { discard } from "./transfer.ts"
 import { writeAt } from "../host/positions.ts"
 
@@ -35,14 +37,20 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 const method = "Snapshot.pull"
 
+const HostReference = Schema.Struct({
+  host: HostUrl,
+  token: SecretToken,
+  snapshot: Schema.optional(SnapshotReference)
+})
+
 const decodePull = callDecoder(
   method,
-  Schema.Struct({ name: SnapshotName, reference: ImageReference }),
+  Schema.Struct({ name: SnapshotName, reference: Schema.Union([Sources.Reference, HostReference]) }),
   Schema.Struct({
     overwrite: Schema.optional(Schema.Boolean),
     keep: Schema.optional(intBetween(1, Number.MAX_SAFE_INTEGER)),
     trusted: Schema.optional(Schema.Boolean),
-    registry: SandboxConfig.fields.registry,
+    ...Sources.access,
     onProgress: Schema.optional(Func)
   })
 )
@@ -57,41 +65,41 @@ export const pull = (
   driver: Driver,
   store: Store,
   givenName: string,
-  givenReference: string,
-  input: PullOptions | undefined
+  givenReference: unknown,
+  input: unknown,
+  onProgress: PullOptions["onProgress"]
 ): Effect.Effect<Snapshot, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const {
-        keep = defaultKeep,
-        name,
-        overwrite = true,
-        reference,
-        registry,
-        trusted = true
-      } = yield* decodePull({ name: givenName, reference: givenReference }, input)
+      const decoded = yield* decodePull({ name: givenName, reference: givenReference }, input)
+      const { keep = defaultKeep, name, overwrite = true, registry, s3, trusted = true } = decoded
+      const from = decoded.reference
+      if (driver.remoteHome !== undefined) {
+        const options = { keep, overwrite, trusted, registry, s3, onProgress }
+        return yield* driver.remoteHome.pull({ name, reference: from, ...options })
+      }
+      const { open, reference } = sourceOf(driver.home, from, name, { registry, s3 })
       yield* Artifact.checkRegistry(method, registry)
-      const home = yield* Artifact.homeHere(driver, method)
       // Before anything is transferred.
       yield* overwrite ? Names.requireOurs(driver, method, name) : Names.requireFree(driver, method, name)
       const fail = (problem: string) => Artifact.damaged(method, reference, problem)
       return yield* Effect.gen(function* () {
-        const session = yield* Client.open({ home, reference, registry, actions: "pull", allowPlain: true })
-        const fetched = yield* Artifact.fetch(session, session.version, fail)
-        const { architecture, generation, lastBuild } = fetched.config
-        if (architecture !== process.arch) {
-          const problem = `the snapshot is for machines of the type ${architecture}, and this one is ${process.arch}`
-          return yield* new LightboxError({ method, reason: new Unsupported({ feature: "pull", problem }) })
-        }
+        const source = yield* open
+        const fetched = yield* fetch(source, fail)
+        const { generation, lastBuild } = fetched.config
         const key = trusted ? generation.key : ""
-        if (key !== "" && !/^[0-9a-f]{64}$/.test(key)) return yield* fail("it has no proper key")
+        if (key !== "" && !isKey(key)) return yield* fail("it has no proper key")
         const artifact = key === "" ? `${name}.pulled-${fetched.digest.slice(0, 16)}` : artifactName(key)
-        // A sweep removes what gets no name, and a prune spares a result that no name needs yet.
-        yield* noteForScope(store.ownership, key === "" ? "unnamed" : "use", artifact)
-        yield* store.lock(pullLock(artifact))
-        const known = yield* existing(driver, artifact, key)
-        const result =
-          known ?? (yield* receive(driver, store, { artifact, fetched, fail, input, key, name, reference, session }))
+        const { isNew, result } = yield* obtain(driver, store, {
+          artifact,
+          fetched,
+          fail,
+          onProgress,
+          key,
+          name,
+          reference,
+          repository: source.repository
+        })
         const { defaults } = generation
         // What is not trusted must not choose the ports of this host.
         const checked = defaults && (trusted ? defaults : withFreePorts(defaults))
@@ -107,13 +115,98 @@ export const pull = (
           replaceForeign: false,
           overwrite,
           method
-        }).pipe(
-          Effect.onError(() => (known === undefined && key === "" ? discard(driver, store, [artifact]) : Effect.void))
-        )
+        }).pipe(Effect.onError(() => (isNew && key === "" ? discard(driver, store, [artifact]) : Effect.void)))
         return snapshot
       }).pipe(Artifact.failing(method, reference))
     })
   )
+
+/** Where a reference leads, and what it is called in errors. */
+const sourceOf = (
+  home: string,
+  from: string | HostReferenceOf,
+  name: string,
+  access: Sources.Access
+): { readonly open: Effect.Effect<Sources.Opened, Client.Problem, Scope.Scope>; readonly reference: string } => {
+  if (typeof from === "string") {
+    return { open: Sources.open({ home, reference: from, ...access, actions: "pull" }), reference: from }
+  }
+  const { host, snapshot = name, token } = from
+  return { open: Sources.openHost({ host, token }, { snapshot }), reference: `${host}/${snapshot}` }
+}
+
+const isKey = (key: string): boolean => /^[0-9a-f]{64}$/.test(key)
+
+const decodeKey = callDecoder(
+  method,
+  Schema.Struct({
+    key: Schema.String.check(Schema.makeFilter((key) => (isKey(key) ? undefined : "expected the key of a result"))),
+    from: Schema.Struct(Struct.omit(HostReference.fields, ["snapshot"]))
+  }),
+  Schema.Struct({})
+)
+
+/**
+ * Pulls the result of a key from another host, unless it is here. It gets no name: builds find it by its key, and a prune
+ * may remove it.
+ */
+export const pullResult = (
+  driver: Driver,
+  store: Store,
+  given: { readonly key: unknown; readonly from: unknown },
+  onProgress: PullOptions["onProgress"]
+): Effect.Effect<Microsandbox.SnapshotInfo, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { from, key } = yield* decodeKey(given, {})
+      if (driver.remoteHome !== undefined) return yield* driver.remoteHome.pullResult({ key, from, onProgress })
+      const artifact = artifactName(key)
+      const known = yield* existing(driver, artifact, key)
+      if (known !== undefined) return known
+      const reference = `${from.host}/${key}`
+      const fail = (problem: string) => Artifact.damaged(method, reference, problem)
+      return yield* Effect.gen(function* () {
+        const source = yield* Sources.openHost(from, { key })
+        const fetched = yield* fetch(source, fail)
+        if (fetched.config.generation.key !== key) return yield* fail("it is the result of another key")
+        const wanted = { artifact, fetched, fail, onProgress, key, name: artifact, reference }
+        const { result } = yield* obtain(driver, store, { ...wanted, repository: source.repository })
+        yield* store.touch(key)
+        return result
+      }).pipe(Artifact.failing(method, reference))
+    })
+  )
+
+/** Fetches the description of a snapshot, if it is for machines such as this one. */
+const fetch = Effect.fnUntraced(function* (
+  { repository, version }: Sources.Opened,
+  fail: (problem: string) => LightboxError
+): Effect.fn.Return<Artifact.Fetched, Artifact.Problem | LightboxError> {
+  const fetched = yield* Artifact.fetch(repository, version, fail)
+  const { architecture } = fetched.config
+  if (architecture === process.arch) return fetched
+  const problem = `the snapshot is for machines of the type ${architecture}, and this one is ${process.arch}`
+  return yield* new LightboxError({ method, reason: new Unsupported({ feature: "pull", problem }) })
+})
+
+/** Receives a snapshot, unless it is here or another process receives it. */
+const obtain = Effect.fnUntraced(function* (
+  driver: Driver,
+  store: Store,
+  wanted: Wanted
+): Effect.fn.Return<
+  { readonly result: Microsandbox.SnapshotInfo; readonly isNew: boolean },
+  Artifact.Problem | LightboxError,
+  Scope.Scope
+> {
+  const { artifact, key } = wanted
+  // A sweep removes what gets no name, and a prune spares a result that no name needs yet.
+  yield* noteForScope(store.ownership, key === "" ? "unnamed" : "use", artifact)
+  yield* store.lock(pullLock(artifact))
+  const known = yield* existing(driver, artifact, key)
+  if (known !== undefined) return { result: known, isNew: false }
+  return { result: yield* receive(driver, store, wanted), isNew: true }
+})
 
 /** The result, if it is here. */
 const existing = (
@@ -126,14 +219,27 @@ const existing = (
     Effect.catchReasons("LightboxError", { NotFound: () => Effect.undefined, SnapshotDamaged: () => Effect.undefined })
   )
 
+/** A snapshot that may have some of the content: what the name points to, else the newest result of the definition. */
+const relative = Effect.fnUntraced(function* (
+  driver: Driver,
+  name: string,
+  definition: string
+): Effect.fn.Return<Microsandbox.SnapshotInfo | undefined, LightboxError> {
+  const origin = (yield* driver.readSnapshotLink(name)) ?? (yield* driver.readSnapshotLink(definition))
+  const found = origin === undefined ? undefined : yield* existing(driver, origin, "")
+  if (found !== undefined) return found
+  const results = (yield* driver.listSnapshots()).filter(({ labels }) => labels[definitionLabel] === definition)
+  return results.toSorted((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds)[0]
+})
+
 interface Wanted {
   readonly artifact: string
   readonly key: string
   readonly name: string
   readonly reference: string
-  readonly session: Client.Session
+  readonly repository: Repository.Repository
   readonly fetched: Artifact.Fetched
-  readonly input: PullOptions | undefined
+  readonly onProgress: PullOptions["onProgress"]
   readonly fail: (problem: string) => LightboxError
 }
 
@@ -143,15 +249,15 @@ const receive = Effect.fnUntraced(function* (
   store: Store,
   wanted: Wanted
 ): Effect.fn.Return<Microsandbox.SnapshotInfo, Artifact.Problem | LightboxError, Scope.Scope> {
-  const { artifact, fail, fetched, input, key, name, reference, session } = wanted
+  const { artifact, fail, fetched, key, name, onProgress, reference, repository } = wanted
   const { files } = fetched.config
   const folder = Path.join(foldersOf(driver.home), artifact)
   const clear = attempt(folder, () => Fs.rm(folder, { recursive: true, force: true }))
-  const chunks = yield* Artifact.fetchIndex(session, fetched, fail)
+  const chunks = yield* Artifact.fetchIndex(repository, fetched, fail)
   const sizeOf = ({ file }: Chunks.Chunk) => files[file]?.size ?? 0
   const lengthOf = (chunk: Chunks.Chunk) => Chunks.lengthOf(chunk, sizeOf(chunk))
   const total = chunks.reduce((sum, chunk) => sum + lengthOf(chunk), 0)
-  const progress = yield* Push.progressOf(input?.onProgress, reference, total)
+  const progress = yield* Push.progressOf(onProgress, reference, total)
 
   return yield* Effect.gen(function* () {
     const isResumed = yield* attempt(folder, () => prepare(folder, fetched.digest))
@@ -159,8 +265,7 @@ const receive = Effect.fnUntraced(function* (
       filesIn(folder),
       files.map((file) => ({ ...file, flags: isResumed ? "r+" : "w+" }))
     )
-    const origin = yield* driver.readSnapshotLink(name)
-    const local = origin === undefined ? undefined : yield* existing(driver, origin, "")
+    const local = yield* relative(driver, name, fetched.config.name)
     const seeds =
       local === undefined
         ? []
@@ -187,14 +292,14 @@ const receive = Effect.fnUntraced(function* (
       Effect.fnUntraced(function* (range) {
         const pack = packs[range.pack]
         if (pack === undefined) return yield* fail("its index contradicts its files")
-        const bytes = yield* Artifact.fetchRange(session, pack, range.from, range.to, fail)
+        const bytes = yield* Artifact.fetchRange(repository, pack, range, fail)
         for (const chunk of range.chunks) {
           const handle = handles[chunk.file]
           if (handle === undefined) continue
           const at = chunk.offset - range.from
           const content = yield* Effect.try({
             try: () => Chunks.unpack(bytes.subarray(at, at + chunk.size), chunk, sizeOf(chunk)),
-            catch: (cause) => fail(cause instanceof Error ? cause.message : String(cause))
+            catch: (cause) => fail(Artifact.problemOf(cause))
           })
           yield* attempt(folder, () => writeAt(handle, content, chunk.number * Chunks.chunkBytes))
         }

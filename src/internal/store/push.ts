@@ -8,26 +8,27 @@ import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import { SandboxConfig } from "../../SandboxConfig.ts"
 import type { Pushed, PushOptions, TransferProgress } from "../../Snapshot.ts"
-import { Func, ImageReference, SnapshotReference } from "../config/schemas.ts"
+import { Func, SnapshotReference } from "../config/schemas.ts"
 import { callDecoder, invalid } from "../config/validation.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 import { noteForScope } from "../ownership/labels.ts"
 import * as Client from "../registry/client.ts"
+import * as Repository from "../registry/repository.ts"
 import * as Listener from "../report/listener.ts"
 import * as Artifact from "./artifact.ts"
 import * as Chunks from "./chunks.ts"
 import { isResult } from "./links.ts"
 import * as Names from "./names.ts"
-import { keyLabel, type Store } from "./store.ts"
+import * as Sources from "./sources.ts"
+import { definitionLabel, isArtifactName, keyLabel, type Store } from "./store.ts"
 
 const method = "Snapshot.push"
 
 const decodePush = callDecoder(
   method,
-  Schema.Struct({ name: SnapshotReference, reference: ImageReference }),
-  Schema.Struct({ registry: SandboxConfig.fields.registry, onProgress: Schema.optional(Func) })
+  Schema.Struct({ name: SnapshotReference, reference: Sources.Reference }),
+  Schema.Struct({ ...Sources.access, onProgress: Schema.optional(Func) })
 )
 
 /** Transfers at once. Each holds a pack in memory. */
@@ -75,8 +76,6 @@ interface Known {
   readonly places: ReadonlyMap<string, Chunks.Place>
 }
 
-const TagList = Schema.fromJsonString(Schema.Struct({ tags: Schema.NullOr(Schema.Array(Schema.String)) }))
-
 const tag = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
 
 /**
@@ -84,24 +83,24 @@ const tag = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
  * be read is sent.
  */
 const findKnown = Effect.fnUntraced(function* (
-  session: Client.Session,
+  repository: Repository.Repository,
+  wanted: string,
   fail: (problem: string) => LightboxError
 ): Effect.fn.Return<Known, never> {
   const packs: Array<Artifact.Descriptor> = []
   const places = new Map<string, Chunks.Place>()
   const add = Effect.fnUntraced(function* (version: string) {
-    const fetched = yield* Artifact.fetch(session, version, fail)
-    const chunks = yield* Artifact.fetchIndex(session, fetched, fail)
+    const fetched = yield* Artifact.fetch(repository, version, fail)
+    const chunks = yield* Artifact.fetchIndex(repository, fetched, fail)
     const first = packs.length
     packs.push(...Artifact.packsOf(fetched.manifest))
     for (const { digest, offset, pack, size } of chunks) {
       if (!places.has(digest)) places.set(digest, { pack: first + pack, offset, size })
     }
   }, Effect.option)
-  if (Option.isNone(yield* add(session.version))) {
-    const listed = yield* session.send({ to: "/tags/list?n=100" }).pipe(
-      Effect.flatMap(({ body }) => Schema.decodeEffect(TagList)(body.toString("utf8"))),
-      Effect.map(({ tags }) => (tags ?? []).filter((name) => tag.test(name) && name !== session.version)),
+  if (Option.isNone(yield* add(wanted))) {
+    const listed = yield* repository.tags.pipe(
+      Effect.map((tags) => tags.filter((name) => tag.test(name) && name !== wanted)),
       Effect.orElseSucceed((): ReadonlyArray<string> => [])
     )
     const others = listed.filter((name) => name !== "latest").slice(-maxNeighbours)
@@ -110,209 +109,198 @@ const findKnown = Effect.fnUntraced(function* (
   return { packs, places }
 })
 
-const hasBlob = (session: Client.Session, digest: string): Effect.Effect<boolean, Client.Problem> =>
-  Effect.flatMap(session.send({ method: "HEAD", to: `/blobs/${digest}` }), (answer) =>
-    answer.status === 200
-      ? Effect.succeed(true)
-      : answer.status === 404
-        ? Effect.succeed(false)
-        : Effect.fail(Client.refusal(session.host, digest, session, answer))
-  )
-
-/** Uploads a blob, unless it is there. Returns the number of bytes sent. */
-const putBlob = (session: Client.Session, bytes: Buffer, digest: string): Effect.Effect<number, Client.Problem> =>
-  Client.patiently(
-    Effect.gen(function* () {
-      const { host, origin, repository } = session
-      // After a lost answer, too.
-      if (yield* hasBlob(session, digest)) return 0
-      const started = yield* session.send({ method: "POST", to: "/blobs/uploads/", headers: { "content-length": "0" } })
-      const { location } = started.headers
-      const url = location === undefined ? null : URL.parse(location, origin)
-      if (started.status !== 202 || url === null) {
-        return yield* Effect.fail(Client.refusal(host, `repository ${repository}`, session, started))
-      }
-      if (!(url.protocol === "https:" || (url.protocol === "http:" && session.isPlain))) {
-        return yield* Effect.fail<Client.Problem>({ problem: `${host} takes uploads at a URL that is not https` })
-      }
-      url.searchParams.set("digest", digest)
-      const ended = yield* session.send({
-        method: "PUT",
-        to: url,
-        headers: { "content-type": "application/octet-stream", "content-length": `${bytes.length}` },
-        body: bytes
-      })
-      if (ended.status !== 201 && ended.status !== 204) {
-        return yield* Effect.fail(
-          // An upload that the registry has forgotten is started again.
-          ended.status === 404
-            ? { problem: `${host} lost an upload` }
-            : Client.refusal(host, `repository ${repository}`, session, ended)
-        )
-      }
-      return bytes.length
-    })
-  )
-
 const sha256 = (bytes: Uint8Array): string => `sha256:${Chunks.digestOf(bytes)}`
+
+/** A snapshot that is sent, as its records describe it. */
+interface Described {
+  readonly info: Microsandbox.SnapshotInfo
+  readonly files: Artifact.Config["files"]
+  /** The description, encoded. */
+  readonly config: Buffer
+  /** Name of the snapshot. */
+  readonly title: string
+}
+
+/** Describes a snapshot for those who pull it. */
+export const describe = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  store: Store,
+  { found, info, name }: Names.Found
+): Effect.fn.Return<Described, LightboxError> {
+  const record = yield* Effect.orElseSucceed(store.readName(name), () => ({ lastBuild: undefined }))
+  const isCurrent = (yield* driver.readSnapshotLink(name)) === info.name
+  const [first, ...others] = yield* reading(info.path, async () => {
+    const entries = await Fs.readdir(info.path, { withFileTypes: true })
+    const names = entries.filter((entry) => entry.isFile()).map((entry) => entry.name)
+    return await Promise.all(
+      names.toSorted().map(async (name) => ({ name, size: (await Fs.stat(Path.join(info.path, name))).size }))
+    )
+  })
+  if (first === undefined) return yield* Artifact.damaged(method, name, "it has no files")
+  const files: Artifact.Config["files"] = [first, ...others]
+  const key = isResult(info) ? (info.labels[keyLabel] ?? "") : ""
+  const title = isArtifactName(name) ? (info.labels[definitionLabel] ?? untitled) : name
+  const config = yield* Artifact.encodeConfig({
+    format: 1,
+    name: title,
+    architecture: process.arch,
+    image: info.image,
+    imageDigest: info.imageDigest,
+    files,
+    generation:
+      found === undefined
+        ? // The result of a key may have no name.
+          { key: name === info.name ? key : "", labels: {}, createdAt: info.createdAt.epochMilliseconds }
+        : {
+            key,
+            labels: found.labels,
+            ...(found.defaults === undefined ? {} : { defaults: found.defaults }),
+            ...(found.build === undefined ? {} : { build: found.build }),
+            createdAt: found.createdAt
+          },
+    // It explains later misses of builds, of which this is the last.
+    ...(isCurrent && record.lastBuild !== undefined ? { lastBuild: record.lastBuild } : {})
+  })
+  return { info, files, config, title }
+})
+
+/** The title of a result whose definition is unknown. */
+const untitled = "result"
+
+const reading = <A>(path: string, run: (signal: AbortSignal) => Promise<A>): Effect.Effect<A, LightboxError> =>
+  Effect.tryPromise({ try: run, catch: fileFailure(method, "read", path) })
+
+/** Sends a snapshot to a place, and then its manifest under a tag. `reference` is for those who watch. */
+export const send = Effect.fnUntraced(function* (
+  repository: Repository.Repository,
+  { config, files, info, title }: Described,
+  to: {
+    readonly tag: string
+    readonly reference: string
+    readonly onProgress: PushOptions["onProgress"]
+  }
+): Effect.fn.Return<Pushed, Artifact.Problem | LightboxError, Scope.Scope> {
+  const { reference, tag } = to
+  const fail = (problem: string) => Artifact.damaged(method, reference, problem)
+  const paths = files.map(({ name }) => Path.join(info.path, name))
+  const sizeOf = ({ file, number }: Chunks.Chunk) => Chunks.lengthOf({ number }, files[file]?.size ?? 0)
+  const chunks: Array<Chunks.Chunk> = []
+  for (const [file, path] of paths.entries()) {
+    chunks.push(...(yield* reading(info.path, (signal) => Chunks.scan(path, file, signal))))
+  }
+  const total = chunks.reduce((sum, chunk) => sum + sizeOf(chunk), 0)
+  const progress = yield* progressOf(to.onProgress, reference, total)
+
+  // Reuse packs that are there, and of which this snapshot needs half.
+  const known = yield* findKnown(repository, tag, fail)
+  const used = new Map<number, number>()
+  const digests = new Set(chunks.map(({ digest }) => digest))
+  for (const digest of digests) {
+    const place = known.places.get(digest)
+    if (place !== undefined) used.set(place.pack, (used.get(place.pack) ?? 0) + place.size)
+  }
+  const worthwhile = [...used]
+    .filter(([pack, bytes]) => 2 * bytes >= (known.packs[pack]?.size ?? Infinity))
+    .toSorted(([, a], [, b]) => b - a)
+    .slice(0, maxReusedPacks)
+    // What is pushed twice has the same manifest.
+    .toSorted(([a], [b]) => a - b)
+  const kept = yield* Effect.filter(
+    worthwhile.flatMap(([pack]) => {
+      const descriptor = known.packs[pack]
+      return descriptor === undefined ? [] : [{ pack, descriptor }]
+    }),
+    ({ descriptor }) => repository.hasBlob(descriptor.digest),
+    { concurrency }
+  )
+  const packs = kept.map(({ descriptor }) => descriptor)
+  const numbers = new Map(kept.map(({ pack }, index) => [pack, index]))
+  const places = new Map<string, Chunks.Place>()
+  const missing: Array<Chunks.Chunk> = []
+  for (const chunk of chunks) {
+    const place = known.places.get(chunk.digest)
+    const pack = place === undefined ? undefined : numbers.get(place.pack)
+    if (place !== undefined && pack !== undefined) {
+      places.set(chunk.digest, { ...place, pack })
+      progress.add(sizeOf(chunk), 0)
+    } else if (digests.delete(chunk.digest)) missing.push(chunk)
+    // The same content is sent once.
+    else progress.add(sizeOf(chunk), 0)
+  }
+
+  const sent = Stream.fromAsyncIterable(Chunks.packsOf(paths, missing), fileFailure(method, "read", info.path))
+  yield* sent.pipe(
+    Stream.mapEffect(
+      (pack) => {
+        const digest = sha256(pack.bytes)
+        return Effect.map(repository.putBlob(pack.bytes, digest), (moved) => {
+          progress.add(pack.length, moved)
+          return { chunks: pack.chunks, digest, size: pack.bytes.length }
+        })
+      },
+      { concurrency }
+    ),
+    Stream.runForEach(({ chunks, digest, size }) =>
+      Effect.sync(() => {
+        for (const chunk of chunks) places.set(chunk.digest, { ...chunk, pack: packs.length })
+        packs.push({ mediaType: Artifact.packType, digest, size })
+      })
+    )
+  )
+
+  const placed = chunks.flatMap((chunk) => {
+    const place = places.get(chunk.digest)
+    return place === undefined ? [] : [{ ...chunk, ...place }]
+  })
+  if (placed.length < chunks.length) return yield* fail("it changed while it was read")
+  const index = Chunks.encodeIndex(placed)
+  const [indexDigest, configDigest] = [sha256(index), sha256(config)]
+  const manifest = yield* Artifact.encodeManifest({
+    schemaVersion: 2,
+    mediaType: Repository.manifestType,
+    artifactType: Artifact.artifactType,
+    config: { mediaType: Artifact.configType, digest: configDigest, size: config.length },
+    layers: [{ mediaType: Artifact.indexType, digest: indexDigest, size: index.length }, ...packs],
+    annotations: { "org.opencontainers.image.title": title, "org.opencontainers.image.base.name": info.image }
+  })
+  if (manifest.length > Client.maxManifestBytes || config.length > Client.maxManifestBytes) {
+    const problem = "the snapshot is too large for a registry"
+    return yield* new LightboxError({ method, reason: new Unsupported({ feature: "push", problem }) })
+  }
+  progress.add(0, yield* repository.putBlob(index, indexDigest))
+  progress.add(0, yield* repository.putBlob(config, configDigest))
+  yield* repository.putManifest(tag, manifest)
+  progress.add(0, manifest.length)
+  return { reference, digest: sha256(manifest), total, moved: progress.moved() }
+})
 
 export const push = (
   driver: Microsandbox.Microsandbox["Service"],
   store: Store,
   givenName: string,
   givenReference: string,
-  input: PushOptions | undefined
+  input: unknown,
+  onProgress: PushOptions["onProgress"]
 ): Effect.Effect<Pushed, LightboxError> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { name, reference, registry } = yield* decodePush({ name: givenName, reference: givenReference }, input)
+      const { name, reference, registry, s3 } = yield* decodePush({ name: givenName, reference: givenReference }, input)
       if (reference.includes("@")) {
         return yield* invalid(method, "reference", "expected a tag: the digest is that of what is pushed")
       }
+      if (driver.remoteHome !== undefined)
+        return yield* driver.remoteHome.push({ name, reference, registry, s3, onProgress })
       yield* Artifact.checkRegistry(method, registry)
-      const home = yield* Artifact.homeHere(driver, method)
-      const { found, info, name: named } = yield* Names.find(driver, store, method, name)
+      const found = yield* Names.find(driver, store, method, name)
       // A prune must not remove it meanwhile.
-      yield* noteForScope(store.ownership, "use", info.name)
-      yield* driver.verifySnapshot(info.name)
-      const record = yield* Effect.orElseSucceed(store.readName(named), () => ({ lastBuild: undefined }))
-      const isCurrent = (yield* driver.readSnapshotLink(named)) === info.name
+      yield* noteForScope(store.ownership, "use", found.info.name)
+      yield* driver.verifySnapshot(found.info.name)
+      const described = yield* describe(driver, store, found)
       // Pushes to one place take turns: the second finds what the first has sent.
       yield* store.lock(`push:${reference}`)
-      return yield* Effect.gen(function* () {
-        const session = yield* Client.open({ home, reference, registry, actions: "pull,push", allowPlain: true })
-        const fail = (problem: string) => Artifact.damaged(method, reference, problem)
-        const read = <A>(run: (signal: AbortSignal) => Promise<A>) =>
-          Effect.tryPromise({ try: run, catch: fileFailure(method, "read", info.path) })
-        const files = yield* read(async () => {
-          const entries = await Fs.readdir(info.path, { withFileTypes: true })
-          const names = entries.filter((entry) => entry.isFile()).map((entry) => entry.name)
-          return await Promise.all(
-            names.toSorted().map(async (name) => ({ name, size: (await Fs.stat(Path.join(info.path, name))).size }))
-          )
-        })
-        const [first, ...others] = files
-        if (first === undefined) return yield* fail("it has no files")
-        const paths = files.map(({ name }) => Path.join(info.path, name))
-        const sizeOf = ({ file, number }: Chunks.Chunk) => Chunks.lengthOf({ number }, files[file]?.size ?? 0)
-        const chunks: Array<Chunks.Chunk> = []
-        for (const [file, path] of paths.entries())
-          chunks.push(...(yield* read((signal) => Chunks.scan(path, file, signal))))
-        const total = chunks.reduce((sum, chunk) => sum + sizeOf(chunk), 0)
-        const progress = yield* progressOf(input?.onProgress, reference, total)
-
-        // Reuse packs that are there, and of which this snapshot needs half.
-        const known = yield* findKnown(session, fail)
-        const used = new Map<number, number>()
-        const digests = new Set(chunks.map(({ digest }) => digest))
-        for (const digest of digests) {
-          const place = known.places.get(digest)
-          if (place !== undefined) used.set(place.pack, (used.get(place.pack) ?? 0) + place.size)
-        }
-        const worthwhile = [...used]
-          .filter(([pack, bytes]) => 2 * bytes >= (known.packs[pack]?.size ?? Infinity))
-          .toSorted(([, a], [, b]) => b - a)
-          .slice(0, maxReusedPacks)
-          // What is pushed twice has the same manifest.
-          .toSorted(([a], [b]) => a - b)
-        const kept = yield* Effect.filter(
-          worthwhile.flatMap(([pack]) => {
-            const descriptor = known.packs[pack]
-            return descriptor === undefined ? [] : [{ pack, descriptor }]
-          }),
-          ({ descriptor }) => Client.patiently(hasBlob(session, descriptor.digest)),
-          { concurrency }
-        )
-        const packs = kept.map(({ descriptor }) => descriptor)
-        const numbers = new Map(kept.map(({ pack }, index) => [pack, index]))
-        const places = new Map<string, Chunks.Place>()
-        const missing: Array<Chunks.Chunk> = []
-        for (const chunk of chunks) {
-          const place = known.places.get(chunk.digest)
-          const pack = place === undefined ? undefined : numbers.get(place.pack)
-          if (place !== undefined && pack !== undefined) {
-            places.set(chunk.digest, { ...place, pack })
-            progress.add(sizeOf(chunk), 0)
-          } else if (digests.delete(chunk.digest)) missing.push(chunk)
-          // The same content is sent once.
-          else progress.add(sizeOf(chunk), 0)
-        }
-
-        const sent = Stream.fromAsyncIterable(Chunks.packsOf(paths, missing), fileFailure(method, "read", info.path))
-        yield* sent.pipe(
-          Stream.mapEffect(
-            (pack) => {
-              const digest = sha256(pack.bytes)
-              return Effect.map(putBlob(session, pack.bytes, digest), (moved) => {
-                progress.add(pack.length, moved)
-                return { chunks: pack.chunks, digest, size: pack.bytes.length }
-              })
-            },
-            { concurrency }
-          ),
-          Stream.runForEach(({ chunks, digest, size }) =>
-            Effect.sync(() => {
-              for (const chunk of chunks) places.set(chunk.digest, { ...chunk, pack: packs.length })
-              packs.push({ mediaType: Artifact.packType, digest, size })
-            })
-          )
-        )
-
-        const placed = chunks.flatMap((chunk) => {
-          const place = places.get(chunk.digest)
-          return place === undefined ? [] : [{ ...chunk, ...place }]
-        })
-        if (placed.length < chunks.length) return yield* fail("it changed while it was read")
-        const index = Chunks.encodeIndex(placed)
-        const config = yield* Artifact.encodeConfig({
-          format: 1,
-          name: named,
-          architecture: process.arch,
-          image: info.image,
-          imageDigest: info.imageDigest,
-          files: [first, ...others],
-          generation:
-            found === undefined
-              ? { key: "", labels: {}, createdAt: info.createdAt.epochMilliseconds }
-              : {
-                  key: isResult(info) ? (info.labels[keyLabel] ?? "") : "",
-                  labels: found.labels,
-                  ...(found.defaults === undefined ? {} : { defaults: found.defaults }),
-                  ...(found.build === undefined ? {} : { build: found.build }),
-                  createdAt: found.createdAt
-                },
-          // It explains later misses of builds, of which this is the last.
-          ...(isCurrent && record.lastBuild !== undefined ? { lastBuild: record.lastBuild } : {})
-        })
-        const [indexDigest, configDigest] = [sha256(index), sha256(config)]
-        const manifest = yield* Artifact.encodeManifest({
-          schemaVersion: 2,
-          mediaType: Artifact.manifestType,
-          artifactType: Artifact.artifactType,
-          config: { mediaType: Artifact.configType, digest: configDigest, size: config.length },
-          layers: [{ mediaType: Artifact.indexType, digest: indexDigest, size: index.length }, ...packs],
-          annotations: { "org.opencontainers.image.title": named, "org.opencontainers.image.base.name": info.image }
-        })
-        if (manifest.length > Client.maxManifestBytes || config.length > Client.maxManifestBytes) {
-          const problem = "the snapshot is too large for a registry"
-          return yield* new LightboxError({ method, reason: new Unsupported({ feature: "push", problem }) })
-        }
-        progress.add(0, yield* putBlob(session, index, indexDigest))
-        progress.add(0, yield* putBlob(session, config, configDigest))
-        yield* Client.patiently(
-          Effect.filterOrElse(
-            session.send({
-              method: "PUT",
-              to: `/manifests/${session.version}`,
-              headers: { "content-type": Artifact.manifestType, "content-length": `${manifest.length}` },
-              body: manifest
-            }),
-            ({ status }) => status === 201,
-            (answer) => Effect.fail(Client.refusal(session.host, `repository ${session.repository}`, session, answer))
-          )
-        )
-        progress.add(0, manifest.length)
-        return { reference, digest: sha256(manifest), total, moved: progress.moved() }
-      }).pipe(Artifact.failing(method, reference))
+      return yield* Effect.flatMap(
+        Sources.open({ home: driver.home, reference, registry, s3, actions: "pull,push" }),
+        ({ repository, version: tag }) => send(repository, described, { tag, reference, onProgress })
+      ).pipe(Artifact.failing(method, reference))
     })
   )

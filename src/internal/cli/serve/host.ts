@@ -148,5 +148,5 @@ export const host = Command.make(
     },
     { command: "lightbox host --directory postgres://db.example.com/fleet", description: "Be a host of a fleet" }
   ]),
-  Command.provide(driver())
+  Command.provide(driver({ here: true }))
 )

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Report } from "../../../Cleanup.ts"
-import { HostUnavailable, LightboxError } from "../../../LightboxError.ts"
+import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import { type Directory, type Kind, lockMillis } from "../../directory/directory.ts"
 import { randomId } from "../remote/client.ts"
@@ -149,6 +149,18 @@ export const makeNotes = (options: {
 const weight = ({ notes, state }: Ownership.Owner): number =>
   (state === "alive" ? 4 : state === "dead" ? 0 : 2) + (notes.length > 0 ? 1 : 0)
 
+/** A transfer belongs to a host, which has names of its own. */
+const refuseTransfer = (method: string) => () =>
+  Effect.fail(
+    new LightboxError({
+      method,
+      reason: new Unsupported({
+        feature: "pushes and pulls of a fleet",
+        problem: "ask one of its hosts, as `lightbox --host URL` and MicrosandboxRemote do"
+      })
+    })
+  )
+
 const noHome = (method: string) =>
   new LightboxError({
     method,
@@ -193,6 +205,9 @@ export const make = (options: {
         (found) =>
           found.toSorted((a, b) => weight(b) - weight(a))[0] ?? { id, state: "unknown", pid: undefined, notes: [] }
       ),
+    push: refuseTransfer("Snapshot.push"),
+    pull: refuseTransfer("Snapshot.pull"),
+    pullResult: refuseTransfer("Snapshot.pull"),
     volumeUsage: (name) =>
       Effect.flatMap(options.hostOfVolume("Volume.usage", name), (id) =>
         hosts.at("Volume.usage", id, (host) => ofHome("Volume.usage", host, ({ volumeUsage }) => volumeUsage(name)))

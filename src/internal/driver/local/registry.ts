@@ -107,10 +107,11 @@ const ask = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       // As for the runtime, a registry without TLS has to be declared.
       const session = yield* Client.open({ home, reference, registry, actions: "pull", allowPlain: false })
-      const answer = yield* session.send({ to: `/manifests/${version}`, headers: { accept } })
-      return answer.status === 200
-        ? answer
-        : yield* Effect.fail(Client.refusal(host, `image ${image}`, session, answer))
+      return yield* Client.expecting(
+        session.send({ to: `/manifests/${version}`, headers: { accept } }),
+        session,
+        `image ${image}`
+      )
     })
   ).pipe(
     Effect.mapError(({ cause, kind, problem }): Problem => ({

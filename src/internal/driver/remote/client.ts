@@ -28,7 +28,8 @@ export interface Call {
   readonly headers: { readonly [name: string]: string }
 }
 
-type Run<A> = (rpc: Rpc, call: Call) => Effect.Effect<A, LightboxError | RpcClientError>
+/** Calls an operation. */
+export type Run<A> = (rpc: Rpc, call: Call) => Effect.Effect<A, LightboxError | RpcClientError>
 
 export interface Client {
   readonly url: string
@@ -43,6 +44,8 @@ export interface Client {
   readonly headers: Effect.Effect<{ readonly [name: string]: string }, LightboxError>
   /** While one is held, no new session begins: what it protects must not go on without it. */
   readonly holding: (change: 1 | -1) => void
+  /** The error for an answer that ended too early. */
+  readonly incomplete: (method: string) => LightboxError
   /** Waits until the host has not answered for the length of a lease. */
   readonly silence: Effect.Effect<void>
 }
@@ -213,6 +216,7 @@ export const make = Effect.fnUntraced(function* (options: {
     holding: (change) => {
       state.locks += change
     },
+    incomplete: (method) => Failures.toError(method, url)(new Failures.Failed("Lost", "the answer is not complete")),
     silence
   }
 })

@@ -1,17 +1,16 @@
 /** `Microsandbox` on another machine, behind a gateway. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
-import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
+import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxRemote from "../../../MicrosandboxRemote.ts"
-import { DurationInput, HostPath, HostUrl } from "../../config/schemas.ts"
+import { DurationInput, HostPath, HostUrl, SecretToken, withoutSlash } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
@@ -33,9 +32,7 @@ const layerMethod = "MicrosandboxRemote.layer"
 
 const LayerOptions = Schema.Struct({
   url: HostUrl,
-  token: Schema.Redacted(Schema.String).check(
-    Schema.makeFilter((token) => (/^[!-~]+$/.test(Redacted.value(token)) ? undefined : "expected a token"))
-  ),
+  token: SecretToken,
   home: Schema.optional(HostPath),
   connectTimeout: Schema.optional(DurationInput)
 })
@@ -52,7 +49,7 @@ export const make = Effect.fnUntraced(function* (
   input: MicrosandboxRemote.Options
 ): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
-  const url = options.url.replace(/\/+$/, "")
+  const url = withoutSlash(options.url)
   const home = yield* homeOf(options.home, url)
   const client = yield* Clients.make({ method: layerMethod, url, token: options.token })
   const { capabilities, version } = client.opened
@@ -139,15 +136,7 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
             if (event._tag === "Created") created = event.info
           })
         ),
-        () =>
-          created === undefined
-            ? Effect.fail(
-                new LightboxError({
-                  method,
-                  reason: new HostUnavailable({ host: client.url, kind: "Lost", problem: "the answer is not complete" })
-                })
-              )
-            : Effect.succeed(created)
+        () => (created === undefined ? Effect.fail(client.incomplete(method)) : Effect.succeed(created))
       )
     })
   }),

@@ -2,13 +2,18 @@
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import type { RpcClientError } from "effect/rpc/RpcClientError"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { HostUnavailable, LightboxError } from "../../../LightboxError.ts"
+import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
-import { type Client, randomId } from "./client.ts"
+import type { PushOptions } from "../../../Snapshot.ts"
+import * as Listener from "../../report/listener.ts"
+import { type Client, randomId, type Run } from "./client.ts"
 import type * as Protocol from "./protocol.ts"
+import { toJson } from "./values.ts"
 
 const store = "Store"
 
@@ -31,14 +36,10 @@ const tryLock = Effect.fnUntraced(function* (
       return Deferred.succeed(first, event)
     })
   )
-  const unanswered = new LightboxError({
-    method: "Lock",
-    reason: new HostUnavailable({ host: client.url, kind: "Lost", problem: "it did not answer" })
-  })
   yield* listening.pipe(
     Effect.matchEffect({
       onFailure: (error) => Deferred.fail(first, error),
-      onSuccess: () => Deferred.fail(first, unanswered)
+      onSuccess: () => Deferred.fail(first, client.incomplete("Lock"))
     }),
     Effect.ensuring(Queue.end(lines)),
     Effect.forkScoped
@@ -59,7 +60,49 @@ const tryLock = Effect.fnUntraced(function* (
   }
 })
 
+/** Has the host transfer a snapshot. */
+const transfer = <A>(
+  client: Client,
+  method: string,
+  start: (...args: Parameters<Run<A>>) => Stream.Stream<Protocol.TransferEvent<A>, LightboxError | RpcClientError>,
+  onProgress: PushOptions["onProgress"]
+): Effect.Effect<A, LightboxError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const tell = onProgress === undefined ? () => {} : yield* Listener.make(onProgress)
+      return yield* client.write(method, (rpc, call) => {
+        let moved: Option.Option<A> = Option.none()
+        const listened = Stream.runForEach(start(rpc, call), (event) =>
+          Effect.sync(() => {
+            if (event._tag === "Moving") tell(event.progress)
+            if (event._tag === "Moved") moved = Option.some(event.result)
+          })
+        )
+        return Effect.flatMap(listened, () =>
+          Effect.mapError(Effect.fromOption(moved), () => client.incomplete(method))
+        )
+      })
+    })
+  )
+
 export const make = (client: Client): Ownership.RemoteHome => ({
+  push: ({ name, onProgress, reference, registry, s3 }) =>
+    transfer(
+      client,
+      "Snapshot.push",
+      (rpc, call) => rpc.pushSnapshot({ name, reference, access: toJson({ registry, s3 }) }, call),
+      onProgress
+    ),
+  pull: ({ onProgress, reference, registry, s3, ...rest }) =>
+    transfer(
+      client,
+      "Snapshot.pull",
+      (rpc, call) =>
+        rpc.pullSnapshot({ ...rest, reference: toJson(reference), access: toJson({ registry, s3 }) }, call),
+      onProgress
+    ),
+  pullResult: ({ from, key, onProgress }) =>
+    transfer(client, "Snapshot.pull", (rpc, call) => rpc.pullResult({ key, from: toJson(from) }, call), onProgress),
   read: (path) => client.read(store, (rpc, call) => rpc.readRecord({ path }, call)),
   write: (path, content) => client.write(store, (rpc, call) => rpc.writeRecord({ path, content }, call)),
   remove: (path) => client.write(store, (rpc, call) => rpc.removeRecord({ path }, call)),

@@ -13,8 +13,10 @@ import { Report } from "../../../Cleanup.ts"
 import { LightboxError } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 import * as SandboxConfig from "../../../SandboxConfig.ts"
+import * as Snapshot from "../../../Snapshot.ts"
 import { DurationFromWholeMillis } from "../../config/schemas.ts"
 import { Capabilities } from "../../directory/models.ts"
+import { kinds } from "../../ownership/owner.ts"
 
 /** Programs and hosts of different versions of the protocol do not talk to each other. */
 export const generation = 1
@@ -38,7 +40,7 @@ export const maxPieceBytes = 8 * 1024 * 1024
 // =============================================================================
 
 const NoteSchema = Schema.Struct({
-  kind: Schema.Literals(["sandbox", "disk", "capture", "load", "unnamed", "file", "name", "use", "renamed", "volume"]),
+  kind: Schema.Literals(kinds),
   token: Schema.String,
   name: Schema.String
 })
@@ -78,6 +80,19 @@ export const CreateEvent = Schema.Union([
 ])
 
 export type CreateEvent = typeof CreateEvent.Type
+
+/** What becomes of a transfer. `Waiting` keeps the connection in use. */
+const transferEvent = <S extends Schema.Constraint>(result: S) =>
+  Schema.Union([
+    Schema.TaggedStruct("Waiting", {}),
+    Schema.TaggedStruct("Moving", { progress: Snapshot.TransferProgress }),
+    Schema.TaggedStruct("Moved", { result })
+  ])
+
+export type TransferEvent<A> =
+  | { readonly _tag: "Waiting" }
+  | { readonly _tag: "Moving"; readonly progress: Snapshot.TransferProgress }
+  | { readonly _tag: "Moved"; readonly result: A }
 
 export const LockEvent = Schema.Union([
   Schema.TaggedStruct("Held", {}),
@@ -293,6 +308,33 @@ const snapshots = RpcGroup.make(
   }),
   Rpc.make("linkSnapshot", { payload: { link: Schema.String, name: Schema.String }, error }),
   Rpc.make("unlinkSnapshot", { payload: { link: Schema.String }, error }),
+  Rpc.make("pushSnapshot", {
+    payload: { name: Schema.String, reference: Schema.String, access: Plain },
+    success: transferEvent(Snapshot.Pushed),
+    error,
+    stream: true
+  }),
+  /** `reference` is a text, or that of another host. */
+  Rpc.make("pullSnapshot", {
+    payload: {
+      name: Schema.String,
+      reference: Plain,
+      access: Plain,
+      overwrite: Schema.optional(Schema.Boolean),
+      keep: Schema.optional(Schema.Finite),
+      trusted: Schema.optional(Schema.Boolean)
+    },
+    success: transferEvent(Snapshot.Snapshot),
+    error,
+    stream: true
+  }),
+  /** Pulls the result of a key from another host. It gets no name. */
+  Rpc.make("pullResult", {
+    payload: { key: Schema.String, from: Plain },
+    success: transferEvent(Microsandbox.SnapshotInfo),
+    error,
+    stream: true
+  }),
   /** Removes an archive that was downloaded, or that is not needed any more. */
   Rpc.make("dropFile", { payload: { file: Schema.String }, error })
 )
