@@ -394,6 +394,35 @@ describe("snapshots and volumes of a fleet", () => {
     })
   )
 
+  it.effect("are copied to another host when theirs can take no more", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const a = yield* Support.host(url, gib)
+      const b = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideContext(effect, services)
+      yield* run(
+        Snapshot.build(
+          Snapshot.make("app", image).pipe(
+            Snapshot.resources({ memory: "256M" }),
+            Snapshot.shell("echo built > /root/built")
+          )
+        )
+      )
+      const snapshotsOn = ({ control }: typeof a) => Effect.map(control.inventory, ({ snapshots }) => snapshots)
+      const [having, other] = (yield* snapshotsOn(a)).length > 0 ? [a, b] : [b, a]
+      const launch = (name: string) => run(Sandbox.launch({ snapshot: "app", name, resources: { memory: "512M" } }))
+      yield* Effect.forEach(["one", "two"], launch)
+      assert.deepStrictEqual(yield* namesOn(other), [])
+      const third = yield* launch("three")
+      assert.strictEqual(yield* third.readFileString("/root/built"), "built\n")
+      assert.deepStrictEqual(yield* namesOn(other), ["three"])
+      assert.deepStrictEqual(yield* snapshotsOn(other), yield* snapshotsOn(having))
+      const holders = yield* (yield* Cases.open(url)).holders("snapshot", yield* snapshotsOn(having))
+      assert.strictEqual(holders.length, 2)
+    })
+  )
+
   it.effect("are built again elsewhere when their host is gone, and not before", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory

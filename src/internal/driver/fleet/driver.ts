@@ -117,6 +117,7 @@ export const make = Effect.fnUntraced(function* (
     locks,
     architecture,
     labels,
+    token: options.token,
     owner: Crypto.randomBytes(9).toString("base64url"),
     home: { home, remoteHome },
     wanted: {

@@ -1,5 +1,6 @@
 /** Sandboxes of a fleet: where they are placed, and how they are found again. */
 import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Struct from "effect/Struct"
 import {
@@ -15,6 +16,8 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import { defaultResources } from "../../config/schemas.ts"
 import type { Directory, Host, SandboxRow } from "../../directory/directory.ts"
 import { lock } from "../../ownership/files.ts"
+import * as Links from "../../store/links.ts"
+import { keyLabel } from "../../store/store.ts"
 import { checkCombination } from "../createChecks.ts"
 import type { SandboxPart } from "../parts.ts"
 import { randomId } from "../remote/client.ts"
@@ -111,6 +114,8 @@ export const make = (options: {
   readonly owner: string
   readonly architecture: string | undefined
   readonly labels: { readonly [name: string]: string }
+  /** The token of the hosts, for those that get a snapshot from another. */
+  readonly token: Redacted.Redacted<string>
   /** Of the fleet, whose locks volumes need. */
   readonly home: Pick<Driver, "home" | "remoteHome">
 }): SandboxPart => {
@@ -196,8 +201,6 @@ export const make = (options: {
       return { request: asked, wanted: { ...wanted, images: new Set(images.map(({ host }) => host)) } }
     }
     const snapshot = yield* stock.resolve(source.name)
-    // Until snapshots are copied between hosts, only those that have it can boot it. A copy to the chosen host would make
-    // this a bonus, as for images, and happen before `createOn`.
     const having = new Set(yield* stock.snapshotHolders(createMethod, snapshot))
     return {
       // A host's own link may be older than that of the fleet.
@@ -247,6 +250,28 @@ export const make = (options: {
     return yield* taken
   })
 
+  /** Copies a snapshot to a host that does not have it, from one that has. */
+  const bring = Effect.fnUntraced(function* (
+    snapshot: string,
+    having: ReadonlySet<string>,
+    to: Host
+  ): Effect.fn.Return<void, LightboxError> {
+    const from = (yield* hosts.alive).find(({ id }) => having.has(id))
+    if (from === undefined) return yield* failure(createMethod, new NotFound({ resource: "snapshot", name: snapshot }))
+    const info = yield* hosts.at(createMethod, from.id, ({ driver }) => driver.getSnapshot(snapshot))
+    const key = Links.isResult(info) ? info.labels[keyLabel] : undefined
+    if (key === undefined) {
+      const problem = `only results of builds are copied to other hosts, and only ${from.id} has "${snapshot}"`
+      return yield* failure(createMethod, new Unsupported({ feature: "the snapshot on another host", problem }))
+    }
+    yield* hosts.at(createMethod, to.id, ({ driver: { remoteHome } }) =>
+      remoteHome === undefined
+        ? Effect.void
+        : remoteHome.pullResult({ key, from: { host: from.address, token: options.token } })
+    )
+    yield* directory.hold(to.id, [{ kind: "snapshot", name: snapshot }])
+  })
+
   /** Creates it on a host that has been chosen. */
   const createOn = (host: Host, request: Microsandbox.CreateSandbox, refuseIfFull: boolean) =>
     hosts.at(createMethod, host.id, (reached) =>
@@ -263,7 +288,14 @@ export const make = (options: {
     yield* checkCombination(given)
     const { request, wanted } = yield* wantedOf(given, volumes)
     const all = yield* hosts.all
-    const candidates = Place.order(all, wanted)
+    const { sources } = wanted
+    const near = Place.order(all, wanted)
+    // Others get a copy of the snapshot first. They are asked when those that have it can not take the sandbox.
+    const far =
+      sources === undefined
+        ? []
+        : Place.order(all, { ...wanted, sources: undefined }).filter(({ id }) => !sources.hosts.has(id))
+    const candidates = [...near, ...far]
     const [best] = candidates
     if (best === undefined) {
       // Naming those that will be back makes a caller wait for them.
@@ -282,6 +314,13 @@ export const make = (options: {
       if (host !== placed)
         yield* directory.move({ name: request.name, request: key, host: host.id, incarnation: host.incarnation })
       placed = host
+      if (sources !== undefined && !sources.hosts.has(host.id) && request.source._tag === "Snapshot") {
+        const problem = yield* Effect.flip(bring(request.source.name, sources.hosts, host)).pipe(Effect.option)
+        if (problem._tag === "Some") {
+          refusal ??= problem.value
+          return undefined
+        }
+      }
       return yield* createOn(host, request, refuseIfFull).pipe(
         // Its session has ended, in which nothing was done.
         Effect.retry({ while: isEnded, times: 1 }),
