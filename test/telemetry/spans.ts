@@ -83,7 +83,8 @@ export const operations: { readonly [module: string]: ReadonlyArray<string> } = 
   Reaper: ["sweep"],
   Lightbox: ["doctor"],
   SandboxProxy: ["make"],
-  Gateway: ["serve"]
+  Gateway: ["serve"],
+  Page: ["serve"]
 }
 
 /** Those of `Sandbox` whose spans do not name a sandbox: they have several, or move files. */

@@ -8,6 +8,7 @@ import * as Stream from "effect/Stream"
 import type { Services } from "../../src/Driver.ts"
 import * as Gateway from "../../src/Gateway.ts"
 import * as Interpreter from "../../src/Interpreter.ts"
+import * as Page from "../../src/Page.ts"
 import * as Lightbox from "../../src/Lightbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
@@ -127,6 +128,7 @@ export const work: Effect.Effect<void, unknown, Services | Scope.Scope> = Effect
   yield* attempt(Lightbox.doctor())
   yield* Effect.scoped(attempt(SandboxProxy.make({ port: 0 })))
   yield* Effect.scoped(attempt(Gateway.serve({ tokens: [] })))
+  yield* Effect.scoped(attempt(Page.serve({ port: -1 })))
 })
 
 /** The twin, with the image that the work uses. */
