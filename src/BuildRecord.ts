@@ -109,6 +109,8 @@ const summary = {
   reason: Schema.optionalKey(Schema.String),
   /** The build that needed this one, such as that of a later stage of a Dockerfile. */
   parent: Schema.optionalKey(Schema.String),
+  /** The outermost build that needed this one, if that is not its parent. */
+  root: Schema.optionalKey(Schema.String),
   caller: Caller,
   /** The version of this library, or `unknown` if it was in a bundle. */
   version: Schema.String

@@ -95,6 +95,38 @@ describe("the record of a sandbox", () => {
   )
 
   test(
+    "has the end of both logs, however much one of them says, and characters that came in pieces",
+    Effect.gen(function* () {
+      yield* Effect.scoped(
+        Effect.flatMap(launch("loud"), (sandbox) =>
+          sandbox.shell("i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done; printf '\\303'; printf '\\251\\n'")
+        )
+      )
+      const { output, system } = yield* last
+      assert.strictEqual(output.at(-1), "é")
+      assert.match(system.join("\n"), /sandbox starting sandbox=loud/)
+    })
+  )
+
+  test(
+    "exists if a launch fails before it knows of its sandbox, or after it has replaced one",
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      yield* control.inject(
+        MicrosandboxMemory.loseAnswerAt("createSandbox", { reason: new Unknown({ problem: "injected" }) })
+      )
+      yield* Effect.flip(Effect.scoped(launch("unseen")))
+      assert.deepStrictEqual(yield* causes, ["unseen failed"])
+      yield* Effect.scoped(launch("taken", { detached: true }))
+      yield* control.inject(
+        MicrosandboxMemory.loseAnswerAt("createSandbox", { reason: new Unknown({ problem: "injected" }) })
+      )
+      yield* Effect.flip(Effect.scoped(launch("taken", { overwrite: true })))
+      assert.include(yield* causes, "taken replaced")
+    })
+  )
+
+  test(
     "tells one that had stopped by itself from one that was running",
     Effect.gen(function* () {
       const control = yield* MicrosandboxMemory.Control

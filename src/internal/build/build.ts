@@ -88,11 +88,13 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const holder: Context<E, R>["holder"] = { lock: undefined }
       const buildId = yield* generate
       const parent = yield* Recording.Parent
+      const root = yield* Recording.Root
       const secrets = Secrets.ofSteps(prepared.units.map(({ step }) => step))
       const recording = (yield* Records.Recorded)
         ? Recording.make({
             id: buildId,
             parent,
+            root,
             snapshot: definition.name,
             family: family ?? definition.name,
             image: prepared.image,
@@ -149,7 +151,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
         yield* Effect.annotateCurrentSpan({ "lightbox.steps.run": outcome.stepsRun, "lightbox.steps.reused": reused })
         yield* events.emit({ _tag: "Finished", duration, stepsRun: outcome.stepsRun, stepsReused: reused })
         return { ...snapshot, stepsRun: outcome.stepsRun, stepsReused: reused, duration }
-      }).pipe(Effect.provideService(Recording.Parent, buildId))
+      }).pipe(Effect.provideService(Recording.Parent, buildId), Effect.provideService(Recording.Root, root ?? buildId))
       return yield* Effect.onError(work, (cause) =>
         Effect.flatMap(elapsed, (duration) => {
           recording.failing(reasonOf(cause))

@@ -46,6 +46,11 @@ export const Parent = Context.Reference<string | undefined>("effect-lightbox/int
   defaultValue: () => undefined
 })
 
+/** The outermost of the builds that run for each other. */
+export const Root = Context.Reference<string | undefined>("effect-lightbox/internal/build/recording/Root", {
+  defaultValue: () => undefined
+})
+
 export const none: Recording = {
   take: () => Effect.void,
   plan: () => {},
@@ -73,6 +78,7 @@ const ownKeys = new Set([
   "id",
   "buildId",
   "parent",
+  "root",
   "key",
   "digest",
   "imageDigest",
@@ -106,6 +112,7 @@ export const plain = (event: BuildEvent): object => {
 export const make = (options: {
   readonly id: string
   readonly parent: string | undefined
+  readonly root: string | undefined
   readonly snapshot: string
   readonly family: string
   readonly image: string
@@ -163,7 +170,8 @@ export const make = (options: {
       ...(options.declaredAt === undefined ? {} : { declaredAt: options.declaredAt })
     },
     version,
-    ...(options.parent === undefined ? {} : { parent: options.parent })
+    ...(options.parent === undefined ? {} : { parent: options.parent }),
+    ...(options.root === undefined || options.root === options.parent ? {} : { root: options.root })
   })
 
   const drain = (): string => {

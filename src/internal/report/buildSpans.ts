@@ -199,7 +199,7 @@ const [statusUnset, statusError] = [0, 2]
 export const toOtlp = (record: BuildRecord, explain: Explain): Otlp => {
   const { marks, root, spans } = layOut(record, explain)
   // Builds that ran for each other are one trace.
-  const traceId = idOf(32, record.parent ?? record.id)
+  const traceId = idOf(32, record.root ?? record.parent ?? record.id)
   const rootId = idOf(16, record.id, "build")
   const spanOf = ({ attributes, end, name, problem, start }: Span) => ({
     traceId,

@@ -179,6 +179,8 @@ interface LaunchState {
   sandbox: Sandbox | undefined
 }
 
+const becauseFailed = because("failed", "its launch failed or was interrupted")
+
 const release = Effect.fnUntraced(function* (
   driver: Microsandbox.Microsandbox["Service"],
   instance: string,
@@ -189,7 +191,7 @@ const release = Effect.fnUntraced(function* (
     if (guest !== undefined) yield* flushMounts(driver, info, guest, config)
     const why =
       sandbox === undefined
-        ? because("failed", "its launch failed or was interrupted")
+        ? becauseFailed
         : because(
             "released",
             "the scope of its launch closed",
@@ -201,7 +203,7 @@ const release = Effect.fnUntraced(function* (
   }
   // The launch failed or was interrupted; a sandbox it created has our label.
   const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
-  yield* Effect.forEach(found, (info) => driver.removeSandbox(info, { force: true }), { discard: true })
+  yield* Effect.forEach(found, (info) => becauseFailed(driver.removeSandbox(info, { force: true })), { discard: true })
 })
 
 /** Flushes the guest's pending writes to host folders and disks, within a time limit. */

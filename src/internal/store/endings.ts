@@ -5,6 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
@@ -71,27 +72,37 @@ export const folderOf = (home: string): string => Path.join(home, "lightbox", "e
 
 const fileName = /^([0-9a-z]+-[0-9a-z]+-[0-9a-z]+)\.json$/
 
-const maxEntries = 400
+const maxEntries = 200
 const maxLines = 100
 const maxLength = 32 * 1024
 
 const isRole = Schema.is(Role)
 
+/** The last lines of a log. A character may be in two of its entries. */
 const lastLines = (
   entries: ReadonlyArray<Microsandbox.LogEntry>,
-  isSystem: boolean,
   hide: (text: string) => string
 ): ReadonlyArray<string> => {
+  const decoders = new Map<string, TextDecoder>()
   const text = entries
-    .filter(({ source }) => (source === "system") === isSystem)
-    .map((entry) => (isSystem ? `${entry.text.trimEnd()}\n` : entry.text))
+    .map(({ bytes, session, source }) => {
+      const key = `${source} ${session}`
+      const decoder = decoders.get(key) ?? new TextDecoder()
+      decoders.set(key, decoder)
+      const text = decoder.decode(bytes, { stream: true })
+      return source === "system" && !text.endsWith("\n") ? `${text}\n` : text
+    })
     .join("")
   return text === "" ? [] : hide(text).slice(-maxLength).replace(/\n$/, "").split("\n").slice(-maxLines)
 }
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-type Seen = Omit<typeof Ended.Type, "id" | "endedAt" | "by" | "cause" | "reason">
+/** What a sandbox was. */
+interface Seen {
+  readonly ref: Microsandbox.SandboxRef
+  readonly record: Omit<typeof Ended.Type, "id" | "endedAt" | "by" | "cause" | "reason">
+}
 
 /** What a sandbox is, while it exists: nothing of a builder, whose build has a record. */
 const look = (driver: Driver, name: string, id?: string): Effect.Effect<Seen | undefined> =>
@@ -102,22 +113,23 @@ const look = (driver: Driver, name: string, id?: string): Effect.Effect<Seen | u
     if (isBuilder(role)) return undefined
     const { hide = identity } = yield* Removing
     const snapshot = sandbox.labels[snapshotLabel]
-    const entries = yield* driver.capabilities.logs
-      ? Effect.orElseSucceed(
-          driver.readLogs(sandbox, { sources: ["stdout", "stderr", "output", "system"], tail: maxEntries }),
-          () => []
+    // One by one: many lines of one would leave none of the other.
+    const [output, system] = driver.capabilities.logs
+      ? yield* Effect.forEach([["stdout", "stderr", "output"] as const, ["system"] as const], (sources) =>
+          Effect.orElseSucceed(driver.readLogs(sandbox, { sources, tail: maxEntries }), () => [])
         )
-      : Effect.succeed([])
-    return {
+      : []
+    const record = {
       name,
       status: sandbox.status,
       ...(isRole(role) ? { role } : {}),
       ...(sandbox.image === undefined ? {} : { image: sandbox.image }),
       ...(snapshot === undefined ? {} : { snapshot }),
       ...(sandbox.createdAt === undefined ? {} : { createdAt: sandbox.createdAt }),
-      output: lastLines(entries, false, hide),
-      system: lastLines(entries, true, hide)
+      output: lastLines(output ?? [], hide),
+      system: lastLines(system ?? [], hide)
     }
+    return { ref: { name, id: sandbox.id }, record }
   }).pipe(
     // Nobody waits longer for the end of a sandbox because of its record.
     Effect.timeout("2 seconds"),
@@ -136,7 +148,7 @@ const write = Effect.fnUntraced(function* (home: string, seen: Seen) {
   const { cause, reason } = yield* Removing
   const now = yield* Clock.currentTimeMillis
   const record = encode({
-    ...seen,
+    ...seen.record,
     id,
     cause,
     reason,
@@ -154,24 +166,35 @@ const write = Effect.fnUntraced(function* (home: string, seen: Seen) {
 
 /** A driver that records the sandboxes that it removes. */
 export const recording = (driver: Driver): Driver => {
-  const after = <A, E>(seen: Seen | undefined, removal: Effect.Effect<A, E>) =>
-    seen === undefined ? removal : Effect.tap(removal, () => write(driver.home, seen))
+  /** Whether a sandbox is gone, as far as can be told. */
+  const isGone = ({ id, name }: Microsandbox.SandboxRef): Effect.Effect<boolean> =>
+    driver.getSandbox(name).pipe(
+      Effect.map((found) => found.id !== id),
+      Effect.catchReason("LightboxError", "NotFound", () => Effect.succeed(true)),
+      Effect.timeout("2 seconds"),
+      Effect.orElseSucceed(() => false)
+    )
   return {
     ...driver,
     createSandbox: (request) =>
       request.onConflict === "replace"
-        ? Effect.flatMap(look(driver, request.name), (seen) =>
-            after(seen, driver.createSandbox(request)).pipe(
-              because("replaced", "another sandbox with its name was launched")
+        ? Effect.flatMap(look(driver, request.name), (found) => {
+            const creation = driver.createSandbox(request)
+            if (found === undefined) return creation
+            const record = because("replaced", "another sandbox with its name was launched")(write(driver.home, found))
+            // A boot that fails has removed it all the same.
+            return Effect.onExit(creation, (exit) =>
+              Exit.isSuccess(exit) ? record : Effect.flatMap(isGone(found.ref), (is) => (is ? record : Effect.void))
             )
-          )
+          })
         : driver.createSandbox(request),
     removeSandbox: (sandbox, options) =>
       "labels" in sandbox && isBuilder(labelOf(sandbox.labels))
         ? driver.removeSandbox(sandbox, options)
-        : Effect.flatMap(look(driver, sandbox.name, sandbox.id), (seen) =>
-            after(seen, driver.removeSandbox(sandbox, options))
-          )
+        : Effect.flatMap(look(driver, sandbox.name, sandbox.id), (found) => {
+            const removal = driver.removeSandbox(sandbox, options)
+            return found === undefined ? removal : Effect.tap(removal, () => write(driver.home, found))
+          })
   }
 }
 

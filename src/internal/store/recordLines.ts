@@ -44,7 +44,8 @@ export const Head = Schema.TaggedStruct("Build", {
   startedAt: Schema.Finite,
   caller: Caller,
   version: Schema.String,
-  parent: Schema.optionalKey(Schema.String)
+  parent: Schema.optionalKey(Schema.String),
+  root: Schema.optionalKey(Schema.String)
 })
 
 /** The last line. */

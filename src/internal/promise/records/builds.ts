@@ -49,6 +49,8 @@ export interface BuildSummary {
   readonly reason?: string
   /** The build that needed this one, such as that of a later stage of a Dockerfile. */
   readonly parent?: string
+  /** The outermost build that needed this one, if that is not its parent. */
+  readonly root?: string
   /** The program that ran it, and the file and line that declared the snapshot. */
   readonly caller: { readonly program: string; readonly pid: number; readonly declaredAt?: string }
   /** The version of this library, or `unknown` if it was in a bundle. */
@@ -217,6 +219,7 @@ export class BuildRecord implements BuildSummary {
   readonly problem?: string
   readonly reason?: string
   readonly parent?: string
+  readonly root?: string
   readonly caller: BuildSummary["caller"]
   readonly version: string
   readonly steps: ReadonlyArray<RecordedStep>
@@ -242,6 +245,7 @@ export class BuildRecord implements BuildSummary {
     if (summary.problem !== undefined) this.problem = summary.problem
     if (summary.reason !== undefined) this.reason = summary.reason
     if (summary.parent !== undefined) this.parent = summary.parent
+    if (summary.root !== undefined) this.root = summary.root
     this.caller = summary.caller
     this.version = summary.version
     this.steps = steps.map(({ duration, inputs: ___, reason, startedAt, ...step }) => ({
