@@ -3,6 +3,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Schedule from "effect/Schedule"
 import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -58,6 +59,29 @@ layer(NodeServices.layer, { excludeTestServices: true })("records of other proce
         (yield* onTwin(home, BuildRecord.list())).map(({ status }) => status),
         ["lost"]
       )
+    })
+  )
+
+  it.effect("show the end of an output that is too long to keep, while it goes on and after a kill", () =>
+    Effect.gen(function* () {
+      const home = yield* makeHome
+      const builder = yield* start(home, "loud")
+      yield* builder.until("output the reason")
+      const shown = Effect.gen(function* () {
+        const [summary] = yield* BuildRecord.list()
+        const { status, steps } = yield* BuildRecord.get(summary?.id ?? "")
+        return { status, output: steps[0]?.output ?? [] }
+      })
+      const running = yield* Effect.repeat(onTwin(home, shown), {
+        until: ({ output }) => output.at(-1) === "the reason",
+        schedule: Schedule.spaced("100 millis")
+      })
+      assert.strictEqual(running.status, "running")
+      yield* builder.kill
+      yield* Effect.exit(builder.end)
+      const lost = yield* onTwin(home, shown)
+      assert.strictEqual(lost.status, "lost")
+      assert.deepStrictEqual(lost.output, running.output)
     })
   )
 

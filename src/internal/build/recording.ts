@@ -2,7 +2,7 @@
  * Records a build: its plan, its events and its end, as lines of JSON in the home.
  *
  * An event is written before anyone hears of it, so that a crash loses at most the line that was being written; only
- * output waits until the end of the turn. Nothing is flushed: a record that a power cut loses was only a record. A
+ * output waits until the end of the turn, or for a second once there is much of it. Nothing is flushed: a record that a power cut loses was only a record. A
  * build that reuses its result is written at once when it ends, because it should take no longer than it did.
  */
 import * as Context from "effect/Context"
@@ -62,6 +62,9 @@ export const none: Recording = {
 /** Output recorded of each attempt of a step: so much of its beginning, and of its end. */
 const headLength = 256 * 1024
 const tailLength = 32 * 1024
+
+/** How much later that end may be in the file, in milliseconds. */
+const draftMillis = 1000
 
 /** Output recorded of a build, apart from the end of each attempt. */
 const outputLength = 4 * 1024 * 1024
@@ -141,6 +144,7 @@ export const make = (options: {
   /** The last line may be torn. */
   let isTorn = false
   let isScheduled = false
+  let drafting: NodeJS.Timeout | undefined
   let key: string | undefined
   let hits = 0
   const started = new Set<number>()
@@ -219,6 +223,28 @@ export const make = (options: {
     })
   }
 
+  const omission = (): ReadonlyArray<object> =>
+    omitted > 0
+      ? [{ _tag: "Omitted", index: writer, length: omitted } satisfies Line, ...tail.map(plain)]
+      : tail.map(plain)
+
+  /** Writes the end of an output that goes on, for those who look meanwhile, and in case this is its end. */
+  const draftSoon = (): void => {
+    if (drafting !== undefined || file === undefined) return
+    drafting = setTimeout(() => {
+      drafting = undefined
+      if (state !== "idle" || file === undefined || tail.length === 0) return
+      // Said with the next event.
+      try {
+        flush()
+        file.draft(`${isTorn ? "\n" : ""}${omission().map(encode).join("")}`)
+      } catch {
+        isTorn = true
+      }
+    }, draftMillis)
+    drafting.unref()
+  }
+
   const open = Effect.suspend(() => {
     if (file !== undefined || state !== "idle") return Effect.void
     return Effect.matchEffect(store.ownership.id, {
@@ -240,8 +266,7 @@ export const make = (options: {
   })
 
   const endOutput = (): void => {
-    if (omitted > 0) line({ _tag: "Omitted", index: writer, length: omitted })
-    pending.push(...tail.map(plain))
+    pending.push(...omission())
     tail = []
     tailSize = omitted = head = 0
   }
@@ -263,6 +288,7 @@ export const make = (options: {
       tailSize -= first
       omitted += first
     }
+    draftSoon()
   }
 
   /** Of the progress of a pull, only the beginning and the end of each part are recorded. */
@@ -324,6 +350,7 @@ export const make = (options: {
     pending.push(plain(event))
     if (event._tag === "Finished" || event._tag === "Failed") {
       state = "over"
+      clearTimeout(drafting)
       return attempt(() => end(event))
     }
     if (file !== undefined) return attempt(flush)
@@ -364,7 +391,8 @@ export const make = (options: {
       const since = now - (tidied.get(home) ?? Number.NEGATIVE_INFINITY)
       if (since < tidyMillis && (isReusing || !Records.isFull(home))) return Effect.void
       tidied.set(home, now)
-      return Effect.ignore(Effect.timeout(Records.prune(home), "2 seconds"))
+      // No build waits for it.
+      return Effect.asVoid(Effect.forkDetach(Effect.ignore(Records.prune(home))))
     })
   }
 }

@@ -105,6 +105,8 @@ export interface Reused {
 export interface Open {
   /** Throws if the file system refuses it. */
   readonly append: (content: string) => void
+  /** Appends what the next call of either replaces. */
+  readonly draft: (content: string) => void
   /** Marks the build as ended. */
   readonly close: () => void
 }
@@ -113,11 +115,21 @@ export const open = (home: string, id: string, owner: string, content: string): 
   const path = pathOf(home, id, owner)
   createFile(path, content)
   const file = FsSync.openSync(path, "a")
+  /** Where a draft begins. */
+  let size: number | undefined
+  const append = (content: string): void => {
+    if (size !== undefined) FsSync.ftruncateSync(file, size)
+    size = undefined
+    let rest = Buffer.from(content)
+    // A disk that is almost full takes a part.
+    while (rest.length > 0) rest = rest.subarray(FsSync.writeSync(file, rest))
+  }
   return {
-    append: (content) => {
-      let rest = Buffer.from(content)
-      // A disk that is almost full takes a part.
-      while (rest.length > 0) rest = rest.subarray(FsSync.writeSync(file, rest))
+    append,
+    draft: (content) => {
+      const before = size ?? FsSync.fstatSync(file).size
+      append(content)
+      size = before
     },
     close: () => {
       FsSync.closeSync(file)

@@ -1,6 +1,6 @@
 /**
  * Builds snapshots in memory, on a home shared with others, and prints the events, one per line: `build.ts HOME MODE`.
- * In the mode `hang` the second step never ends; otherwise it builds many, of which half reuse the same result.
+ * In the mode `hang` the second step never ends, and in the mode `loud` it writes more than is recorded before; otherwise it builds many, of which half reuse the same result.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -25,6 +25,10 @@ const hanging = Snapshot.make("hanging", "plain").pipe(
   Snapshot.shell("echo second; sleep 100000")
 )
 
+const loud = Snapshot.make("loud", "plain").pipe(
+  Snapshot.shell("i=0; while [ $i -lt 700 ]; do printf '%0999d\\n' $i; i=$((i+1)); done; echo the reason; sleep 100000")
+)
+
 const same = Snapshot.shell(Snapshot.make("same", "plain"), "echo same")
 
 const many = Effect.gen(function* () {
@@ -36,7 +40,9 @@ const many = Effect.gen(function* () {
   yield* Console.log("done")
 })
 
-Effect.suspend(() => (mode === "hang" ? Effect.asVoid(Snapshot.build(hanging, { onEvent: say })) : many)).pipe(
+const one = mode === "hang" ? hanging : mode === "loud" ? loud : undefined
+
+Effect.suspend(() => (one === undefined ? many : Effect.asVoid(Snapshot.build(one, { onEvent: say })))).pipe(
   Effect.provide(MicrosandboxMemory.layer({ home })),
   NodeRuntime.runMain
 )
