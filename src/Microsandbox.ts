@@ -568,6 +568,37 @@ export const ModificationPlan = modelSchema<ModificationPlan>()(
 )
 
 /**
+ * A host of a fleet.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FleetHost {
+  readonly id: string
+  /**
+   * `ready`: it takes sandboxes. `cordoned`: it takes none, for `reason`. `stopped`: it was shut down. `away`: it was not
+   * seen for 15 seconds.
+   */
+  readonly status: "ready" | "cordoned" | "stopped" | "away"
+  readonly address: string
+  /** How many sandboxes it has. */
+  readonly sandboxes: number
+  /** Bytes that its sandboxes may use. */
+  readonly memory: number
+  /** Bytes that its sandboxes use or have reserved. */
+  readonly used: number
+  readonly cpus: number
+  readonly architecture: string
+  readonly labels: { readonly [name: string]: string }
+  /** Version of its runtime. */
+  readonly version: string
+  /** How long ago it was seen, in milliseconds. */
+  readonly seenMillisAgo: number
+  /** Why it is cordoned. */
+  readonly reason?: string | undefined
+}
+
+/**
  * The features of a backend. Using a missing feature fails with `Unsupported`
  * before the backend is called.
  *
@@ -647,6 +678,8 @@ export class Microsandbox extends Context.Service<
      * only `connect` is offered.
      */
     readonly openAgent?: ((sandbox: SandboxRef) => Effect.Effect<Duplex, LightboxError, Scope.Scope>) | undefined
+    /** The hosts of a fleet. Default: this backend is none. */
+    readonly hosts?: Effect.Effect<ReadonlyArray<FleetHost>, LightboxError> | undefined
     /** Version of the runtime. */
     readonly version: string
 

@@ -2,6 +2,7 @@
 import * as Schema from "effect/Schema"
 import * as Struct from "effect/Struct"
 import * as BuildRecord from "../../BuildRecord.ts"
+import { FleetHost as FleetHostState } from "../directory/models.ts"
 import * as Job from "../../Job.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import { Plan } from "../../Plan.ts"
@@ -126,24 +127,7 @@ export const JobOutput = Schema.Union([
 /** A host of a fleet that has changed. */
 export const FleetHost = Schema.Struct({ host: Schema.String })
 
-export const FleetHosts = Schema.Array(
-  Schema.Struct({
-    id: Schema.String,
-    /** `away`: it has not been seen for a while. */
-    status: Schema.Literals(["ready", "cordoned", "stopped", "away"]),
-    address: Schema.String,
-    sandboxes: Schema.Finite,
-    /** Bytes. */
-    memory: Schema.Finite,
-    used: Schema.Finite,
-    cpus: Schema.Finite,
-    architecture: Schema.String,
-    labels: Schema.Record(Schema.String, Schema.String),
-    version: Schema.String,
-    seenMillisAgo: Schema.Finite,
-    reason: Schema.optional(Schema.String)
-  })
-)
+export const FleetHosts = Schema.Array(FleetHostState)
 
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 

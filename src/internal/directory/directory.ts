@@ -13,6 +13,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { HostUnavailable, LightboxError, Unknown } from "../../LightboxError.ts"
+import type { FleetHost } from "../../Microsandbox.ts"
 import { Capabilities, Labels } from "./models.ts"
 
 type Sql = Context.Service.Shape<typeof SqlClient.SqlClient>
@@ -59,6 +60,25 @@ export const Host = Schema.Struct({
 export type Host = typeof Host.Type
 
 export const isAlive = ({ age, state }: Host): boolean => state === "up" && age < aliveMillis
+
+const statusOf = (host: Host): FleetHost["status"] =>
+  host.state === "stopped" ? "stopped" : !isAlive(host) ? "away" : host.cordoned === 0 ? "ready" : "cordoned"
+
+/** What people see of a host. */
+export const listed = (host: Host): FleetHost => ({
+  id: host.id,
+  status: statusOf(host),
+  address: host.address,
+  sandboxes: host.sandboxes,
+  memory: host.memory,
+  used: Math.max(host.used, host.reserved),
+  cpus: host.cpus,
+  architecture: host.architecture,
+  labels: host.labels,
+  version: host.version,
+  seenMillisAgo: Math.round(host.age),
+  ...(host.reason === null ? {} : { reason: host.reason })
+})
 
 /** What a host says about itself. */
 export type Registration = Pick<

@@ -22,3 +22,18 @@ export const Capabilities = Schema.Struct({
   liveNetwork: Schema.Boolean,
   pause: Schema.Boolean
 })
+
+export const FleetHost = Schema.Struct({
+  id: Schema.String,
+  status: Schema.Literals(["ready", "cordoned", "stopped", "away"]),
+  address: Schema.String,
+  sandboxes: Schema.Finite,
+  memory: Schema.Finite,
+  used: Schema.Finite,
+  cpus: Schema.Finite,
+  architecture: Schema.String,
+  labels: Labels,
+  version: Schema.String,
+  seenMillisAgo: Schema.Finite,
+  reason: Schema.optional(Schema.String)
+})

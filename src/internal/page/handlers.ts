@@ -263,6 +263,7 @@ export const layer = Protocol.operations.toLayer(
         ),
       volumes: () => provided(telling(Effect.map(Volume.list(), (volumes) => volumes.map(volumeOf)))),
       volumeUsage: ({ name }) => provided(telling(Effect.map(Volume.usage(name), ({ used }) => used))),
+      hosts: () => telling(driver.hosts ?? Effect.succeed([])),
       doctor: () =>
         telling(Lightbox.doctor({ home: driver.home })).pipe(
           Effect.map(({ findings }) =>

@@ -9,6 +9,7 @@ import * as BuildRecord from "../../BuildRecord.ts"
 import * as Cleanup from "../../Cleanup.ts"
 import { SandboxStatus, PublishedPort } from "../../Microsandbox.ts"
 import { intBetween } from "../config/schemas.ts"
+import { FleetHost } from "../directory/models.ts"
 
 /** Of the WebSocket. The page proves with a second protocol, this one with the key, that it is ours. */
 export const subprotocol = "lightbox"
@@ -246,6 +247,11 @@ export const Volume = Schema.Struct({
 
 export type Volume = typeof Volume.Type
 
+/** A host of a fleet. */
+export const Host = FleetHost
+
+export type Host = typeof Host.Type
+
 export const Finding = Schema.Struct({
   topic: Schema.String,
   status: Schema.Literals(["ok", "warning", "problem"]),
@@ -349,6 +355,7 @@ export const operations = RpcGroup.make(
     success: Snapshots,
     error
   }),
+  Rpc.make("hosts", { success: Schema.Array(Host), error }),
   Rpc.make("volumes", { success: Schema.Array(Volume), error }),
   Rpc.make("volumeUsage", { payload: { name }, success: Schema.Finite, error }),
   Rpc.make("doctor", { success: Schema.Array(Finding), error })

@@ -37,31 +37,15 @@ const found = Effect.fnUntraced(function* (directory: Directory, id: string): Ef
   return host ?? (yield* unknown(id))
 })
 
-const statusOf = (host: Host, isAlive: boolean): "ready" | "cordoned" | "stopped" | "away" =>
-  host.state === "stopped" ? "stopped" : !isAlive ? "away" : host.cordoned === 0 ? "ready" : "cordoned"
-
 const hosts = Command.make(
   "hosts",
   { directory, ...Flags.listing },
   Effect.fnUntraced(function* ({ directory: url, ...listing }) {
-    const { isAlive } = yield* Effect.promise(() => import("../../directory/directory.ts"))
+    const { listed } = yield* Effect.promise(() => import("../../directory/directory.ts"))
     const all = yield* (yield* open(url)).hosts
     yield* printList(
       Shapes.FleetHosts,
-      all.map((host) => ({
-        id: host.id,
-        status: statusOf(host, isAlive(host)),
-        address: host.address,
-        sandboxes: host.sandboxes,
-        memory: host.memory,
-        used: Math.max(host.used, host.reserved),
-        cpus: host.cpus,
-        architecture: host.architecture,
-        labels: host.labels,
-        version: host.version,
-        seenMillisAgo: Math.round(host.age),
-        reason: host.reason ?? undefined
-      })),
+      all.map(listed),
       {
         columns: ["HOST", "STATUS", "SANDBOXES", "USED", "MEMORY", "CPUS", "SEEN", "ADDRESS", "REASON"],
         row: ({ address, cpus, id, memory, reason, sandboxes, seenMillisAgo, status, used }) => [

@@ -11,7 +11,7 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxFleet from "../../../MicrosandboxFleet.ts"
 import { defaultResources, DurationInput, HostPath, Labels } from "../../config/schemas.ts"
 import { decoder, invalid } from "../../config/validation.ts"
-import { type Host, isAlive } from "../../directory/directory.ts"
+import { type Host, isAlive, listed } from "../../directory/directory.ts"
 import * as Directories from "../../directory/open.ts"
 import { DirectoryUrl, redacted } from "../../directory/url.ts"
 import * as Home from "../../host/home.ts"
@@ -135,6 +135,7 @@ export const make = Effect.fnUntraced(function* (
     version: first.version,
     capabilities: common([first, ...others]),
     remoteHome,
+    hosts: Effect.map(hosts.all, (all) => all.map(listed)),
     ...Stock.images(context),
     ...Sandboxes.make(context),
     ...Stock.remains(context),

@@ -6,6 +6,7 @@ import { BuildView } from "./build.tsx"
 import { Builds } from "./builds.tsx"
 import * as Connection from "./connection.ts"
 import { Doctor } from "./doctor.tsx"
+import { Hosts } from "./hosts.tsx"
 import { Empty } from "./parts.tsx"
 import { Sandboxes } from "./sandboxes.tsx"
 import { SandboxView } from "./sandbox.tsx"
@@ -18,6 +19,7 @@ const views = [
   ["sandboxes", "Sandboxes"],
   ["snapshots", "Snapshots"],
   ["volumes", "Volumes"],
+  ["hosts", "Hosts"],
   ["doctor", "Doctor"]
 ] as const
 
@@ -58,6 +60,8 @@ const View = ({ route: [view, name, tab = ""] }: { readonly route: ReadonlyArray
       return <Snapshots />
     case "volumes":
       return <Volumes />
+    case "hosts":
+      return <Hosts />
     case "doctor":
       return <Doctor />
     default:
@@ -98,12 +102,15 @@ const Page = (): JSX.Element => {
           Lightbox
         </a>
         <nav aria-label="Views">
-          {views.map(([key, word]) => (
-            <a key={key} href={`#/${key}`} aria-current={key === view ? "page" : undefined}>
-              {word}
-              {key === "sandboxes" && running > 0 ? <span class="badge">{running.toLocaleString()}</span> : null}
-            </a>
-          ))}
+          {views
+            // Only a fleet has hosts.
+            .filter(([key]) => key !== "hosts" || hello?.backend === "fleet")
+            .map(([key, word]) => (
+              <a key={key} href={`#/${key}`} aria-current={key === view ? "page" : undefined}>
+                {word}
+                {key === "sandboxes" && running > 0 ? <span class="badge">{running.toLocaleString()}</span> : null}
+              </a>
+            ))}
         </nav>
         <p class="home" title={hello?.home}>
           <span class={`state ${connection === "open" ? "good" : "warn"}`}>
