@@ -165,6 +165,43 @@ describe("sandboxes of a fleet", () => {
     })
   )
 
+  it.effect("are removed on the host that their id names, whether or not the directory knows them", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const a = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const directory = yield* Cases.open(url)
+      const info = yield* driverOf(services).createSandbox(request("one"))
+      yield* directory.forget("one", (yield* directory.find("one"))?.request ?? "")
+      const other = yield* Support.program(url)
+      yield* driverOf(other.services).removeSandbox(info, { force: true })
+      assert.deepStrictEqual(yield* namesOn(a), [])
+    })
+  )
+
+  it.effect("keep their name after an interrupted creation unless the host says that it does not have them", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const a = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const directory = yield* Cases.open(url)
+      const interrupt = Effect.fnUntraced(function* (name: string, fault: MicrosandboxMemory.Fault) {
+        yield* a.control.inject(fault)
+        const creating = yield* Effect.forkChild(driverOf(services).createSandbox(request(name)))
+        yield* until(a.control.calls, (calls) =>
+          calls.some(({ operation, sandbox }) => operation === "createSandbox" && sandbox === name)
+        )
+        yield* turn
+        yield* Fiber.interrupt(creating)
+        return yield* directory.find(name)
+      })
+      assert.isUndefined(yield* interrupt("never", MicrosandboxMemory.hangAt("createSandbox")))
+      const made = yield* interrupt("made", MicrosandboxMemory.loseAnswerAt("createSandbox", { hang: true }))
+      assert.deepStrictEqual(yield* namesOn(a), ["made"])
+      assert.strictEqual(made?.state, "creating")
+    })
+  )
+
   it.effect("fail with the reasons of all hosts when none can take them", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory

@@ -68,6 +68,9 @@ const ownOf = ({ id }: Microsandbox.SandboxRef): { readonly host: string | undef
   return end === -1 ? { host: undefined, id } : { host: id.slice(0, end), id: id.slice(end + 1) }
 }
 
+/** How long an interrupted creation waits for its host to say what became of it. */
+const interruptLimit = "5 seconds"
+
 /** Names of volumes that a configuration mounts. */
 const volumesOf = ({ config }: Microsandbox.CreateSandbox): ReadonlyArray<string> => [
   ...new Set(Object.values(config.mounts ?? {}).flatMap((mount) => ("volume" in mount ? [mount.volume] : [])))
@@ -127,23 +130,43 @@ export const make = (options: {
       if (["HostUnavailable", "NotFound", "Replaced"].includes(error.reason._tag)) routes.forget(name)
     })
 
-  /** Does something with a sandbox, on its host. */
+  /** Why a host that was asked for a sandbox of its own has failed, as far as the directory knows more. */
+  const explained = Effect.fnUntraced(function* (method: string, name: string, host: string, error: LightboxError) {
+    const isMissing = error.reason._tag === "NotFound"
+    if (!isMissing && error.reason._tag !== "HostUnavailable") return error
+    const row = yield* directory.find(name)
+    if (row === undefined) return error
+    if (row.host === host) return row.state === "lost" ? lostError(method, row) : error
+    // Another host has a sandbox of this name by now. One that does not answer may still have this one.
+    const isGone = isMissing || (yield* hosts.all).every(({ id }) => id !== host)
+    return isGone ? failure(method, new Replaced({ name })) : error
+  })
+
+  /**
+   * Does something with a sandbox, on its host. The id says which that is, and the host judges the rest: the directory may
+   * have forgotten the sandbox.
+   */
   const on = <A, R = never>(
     method: string,
     sandbox: Microsandbox.SandboxRef,
-    use: (driver: Driver, own: Microsandbox.SandboxRef) => Effect.Effect<A, LightboxError, R>
+    use: (driver: Driver, own: Microsandbox.SandboxRef, host: string) => Effect.Effect<A, LightboxError, R>
   ): Effect.Effect<A, LightboxError, R> => {
     const { name } = sandbox
     const own = ownOf(sandbox)
-    return routes.hostOf(method, name).pipe(
-      // Another host has a sandbox of this name by now.
-      Effect.filterOrFail(
-        (host) => own.host === undefined || own.host === host,
-        () => failure(method, new Replaced({ name }))
-      ),
-      Effect.flatMap((id) => hosts.at(method, id, ({ driver }) => use(driver, { name, id: own.id }))),
-      Effect.tapError(away(name))
-    )
+    const at = (id: string) => hosts.at(method, id, ({ driver }) => use(driver, { name, id: own.id }, id))
+    const { host } = own
+    return (
+      host === undefined
+        ? Effect.flatMap(routes.hostOf(method, name), at)
+        : at(host).pipe(
+            Effect.catch((error) =>
+              Effect.flatMap(
+                Effect.orElseSucceed(explained(method, name, host, error), () => error),
+                Effect.fail
+              )
+            )
+          )
+    ).pipe(Effect.tapError(away(name)))
   }
 
   // =========================================================================
@@ -342,7 +365,16 @@ export const make = (options: {
     const info = yield* tried.pipe(
       // An outcome that is unknown keeps the name: the host tells what became of it.
       Effect.tapError(({ outcome }) => (outcome === "unknown" ? Effect.void : forget)),
-      Effect.onInterrupt(() => forget)
+      // So does one that was interrupted, unless its host says that it does not have it.
+      Effect.onInterrupt(() =>
+        hosts
+          .at(createMethod, placed.id, ({ driver }) => driver.getSandbox(request.name))
+          .pipe(
+            Effect.catchReason("LightboxError", "NotFound", () => forget),
+            Effect.timeout(interruptLimit),
+            Effect.ignore
+          )
+      )
     )
     routes.remember(info.name, placed.id)
     // The sandbox exists, and its host tells the directory again.
@@ -397,8 +429,8 @@ export const make = (options: {
       )
     ),
     startSandbox: Effect.fn("Microsandbox.startSandbox")((sandbox, options) =>
-      on("Microsandbox.startSandbox", sandbox, (driver, own) => driver.startSandbox(own, options)).pipe(
-        Effect.flatMap((info) => Effect.map(routes.hostOf("Microsandbox.startSandbox", info.name), seenAt(info)))
+      on("Microsandbox.startSandbox", sandbox, (driver, own, host) =>
+        Effect.map(driver.startSandbox(own, options), (info) => seenAt(info)(host))
       )
     ),
     stopSandbox: Effect.fn("Microsandbox.stopSandbox")((sandbox, options) =>
@@ -412,8 +444,8 @@ export const make = (options: {
     ),
     detachSandbox: Effect.fn("Microsandbox.detachSandbox")(function* (sandbox) {
       const method = "Microsandbox.detachSandbox"
-      yield* on(method, sandbox, (driver, own) => driver.detachSandbox(own))
-      yield* directory.detached(sandbox.name, yield* routes.hostOf(method, sandbox.name))
+      const host = yield* on(method, sandbox, (driver, own, host) => Effect.as(driver.detachSandbox(own), host))
+      yield* directory.detached(sandbox.name, host)
     }),
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.removeSandbox"
