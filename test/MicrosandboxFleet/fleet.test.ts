@@ -140,6 +140,22 @@ describe("sandboxes of a fleet", () => {
     })
   )
 
+  it.effect("wait at one that is full, whatever befell the others", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const a = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const first = yield* driverOf(services).createSandbox(request("first", 1024))
+      const directory = yield* nobody(url)
+      const waiting = yield* Effect.forkChild(meanwhile(driverOf(services).createSandbox(request("second", 512))))
+      // It was not reached, and the sandbox waits at the other.
+      yield* until(directory.find("second"), (row) => row?.host === a.id)
+      yield* Effect.repeat(turn, { times: 50 })
+      yield* driverOf(services).removeSandbox(first, { force: true })
+      assert.strictEqual((yield* Fiber.join(waiting)).name, "second")
+    })
+  )
+
   it.effect("have a name once in the fleet", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory
@@ -457,6 +473,59 @@ describe("snapshots and volumes of a fleet", () => {
       assert.deepStrictEqual(yield* snapshotsOn(other), yield* snapshotsOn(having))
       const holders = yield* (yield* Cases.open(url)).holders("snapshot", yield* snapshotsOn(having))
       assert.strictEqual(holders.length, 2)
+    })
+  )
+
+  it.effect("are copied for as long as that takes, at most once, to a host with room", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const all = [
+        yield* Support.host(url, gib),
+        yield* Support.host(url, gib),
+        yield* Support.host(url, gib),
+        yield* Support.host(url, { twin: { budget: { memory: "256M" } } })
+      ]
+      const { services } = yield* Support.program(url)
+      const directory = yield* Cases.open(url)
+      const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideContext(effect, services)
+      const resources = { memory: "512M" } as const
+      yield* run(
+        Snapshot.build(Snapshot.make("app", image).pipe(Snapshot.resources(resources), Snapshot.shell("true")))
+      )
+      const snapshotsOn = ({ control }: (typeof all)[number]) => Effect.map(control.inventory, (has) => has.snapshots)
+      const holders = Effect.filter(all, (host) => Effect.map(snapshotsOn(host), (names) => names.length > 0))
+      const [having] = yield* holders
+      const launch = (name: string) => run(Sandbox.launch({ snapshot: "app", name, resources }))
+      const one = yield* launch("one")
+      yield* launch("two")
+      for (const { control } of all) {
+        yield* control.inject(MicrosandboxMemory.delayAt("importSnapshot", "160 seconds"))
+      }
+      const third = yield* Effect.forkChild(launch("three"))
+      yield* until(directory.find("three"), (row) => row !== undefined)
+      while (third.pollUnsafe() === undefined) {
+        yield* pass(10)
+        // The program renews its lease in real time.
+        yield* driverOf(services).listSandboxes()
+        assert.isDefined(yield* directory.find("three"))
+      }
+      assert.strictEqual((yield* Fiber.join(third)).name, "three")
+      assert.lengthOf(yield* holders, 2)
+
+      yield* Effect.forEach(all, ({ control }) => control.clearFaults)
+      // All that have room refuse, and only one of them gets a copy for that.
+      for (const { control } of all.filter((host) => host !== having)) {
+        yield* control.inject(
+          MicrosandboxMemory.failAt("createSandbox", new NoSpace({ problem: "the disk is full" }), { times: 9 })
+        )
+      }
+      const fourth = yield* Effect.forkChild(launch("four"))
+      yield* until(holders, (having) => having.length === 3)
+      yield* Effect.repeat(turn, { times: 50 })
+      assert.isUndefined(fourth.pollUnsafe())
+      yield* driverOf(services).removeSandbox(one, { force: true })
+      assert.strictEqual((yield* Fiber.join(fourth)).name, "four")
+      assert.lengthOf(yield* holders, 3)
     })
   )
 

@@ -317,13 +317,17 @@ export const of = (sql: Sql, url: string) => {
         ),
         (found) => found.length > 0
       ),
-    /** Gives a creation to another host. */
+    /** Gives a creation to a host, and shows that it goes on. Returns `false` if it does not have the name any more. */
     move: (claim: Pick<Claim, "name" | "request" | "host" | "incarnation">) =>
-      change(
-        "Directory.move",
-        (now) => sql`UPDATE lightbox_sandboxes
-          SET host = ${claim.host}, incarnation = ${claim.incarnation}, updated_at = ${now}
-          WHERE name = ${claim.name} AND request = ${claim.request}`
+      Effect.map(
+        changing(
+          "Directory.move",
+          Named,
+          (now) => sql`UPDATE lightbox_sandboxes
+            SET host = ${claim.host}, incarnation = ${claim.incarnation}, updated_at = ${now}
+            WHERE name = ${claim.name} AND request = ${claim.request} RETURNING name`
+        ),
+        (found) => found.length > 0
       ),
     created: (name: string, request: string, id: string) =>
       change(

@@ -24,7 +24,7 @@ const takenOf = ({ reserved, used }: Host): number => Math.max(reserved, used)
 const freeOf = (host: Host): number => host.memory - takenOf(host)
 
 /** A host without sandboxes may refuse one that is too large. It knows its memory better than the directory. */
-const hasRoom = (host: Host, memory: number): boolean => freeOf(host) >= memory
+export const hasRoom = (host: Host, memory: number): boolean => freeOf(host) >= memory
 
 const seconds = (millis: number): string => `${Math.round(millis / 1000)} s`
 

@@ -68,6 +68,9 @@ const ownOf = ({ id }: Microsandbox.SandboxRef): { readonly host: string | undef
   return end === -1 ? { host: undefined, id } : { host: id.slice(0, end), id: id.slice(end + 1) }
 }
 
+/** How often a creation tells the directory that it goes on, while it waits for a copy of its snapshot. */
+const keepInterval = "30 seconds"
+
 /** How long an interrupted creation waits for its host to say what became of it. */
 const interruptLimit = "5 seconds"
 
@@ -314,10 +317,13 @@ export const make = (options: {
     const { sources } = wanted
     const near = Place.order(all, wanted)
     // Others get a copy of the snapshot first. They are asked when those that have it can not take the sandbox.
-    const far =
+    const others =
       sources === undefined
         ? []
         : Place.order(all, { ...wanted, sources: undefined }).filter(({ id }) => !sources.hosts.has(id))
+    const roomy = others.filter((host) => Place.hasRoom(host, wanted.memory))
+    // Without one that has the snapshot, the sandbox waits for room at another.
+    const far = near.length === 0 && roomy.length === 0 ? others.slice(0, 1) : roomy
     const candidates = [...near, ...far]
     const [best] = candidates
     if (best === undefined) {
@@ -333,33 +339,50 @@ export const make = (options: {
     })
     let refusal: LightboxError | undefined
     let placed = best
+    /** The first that has said that it is full. */
+    let full: Host | undefined
+    /** The one that has got a copy of the snapshot. */
+    let copied: Host | undefined
+    const giveTo = (host: Host) =>
+      directory.move({ name: request.name, request: key, host: host.id, incarnation: host.incarnation })
     const attempt = Effect.fnUntraced(function* (host: Host, refuseIfFull: boolean) {
-      if (host !== placed)
-        yield* directory.move({ name: request.name, request: key, host: host.id, incarnation: host.incarnation })
-      placed = host
-      if (sources !== undefined && !sources.hosts.has(host.id) && request.source._tag === "Snapshot") {
-        const problem = yield* Effect.flip(bring(request.source.name, sources.hosts, host)).pipe(Effect.option)
+      const isFar = sources !== undefined && !sources.hosts.has(host.id)
+      if (isFar && copied !== host && request.source._tag === "Snapshot") {
+        // A copy takes its time, in which the directory may not give up this creation.
+        const kept = giveTo(placed).pipe(Effect.ignore, Effect.delay(keepInterval), Effect.forever)
+        const problem = yield* bring(request.source.name, sources.hosts, host).pipe(
+          Effect.raceFirst(kept),
+          Effect.flip,
+          Effect.option
+        )
         if (problem._tag === "Some") {
           refusal ??= problem.value
           return undefined
         }
+        copied = host
       }
+      // Whoever has the name by now keeps it.
+      if (host !== placed && !(yield* giveTo(host))) yield* claim(request, key, host, wanted.memory)
+      placed = host
       return yield* createOn(host, request, refuseIfFull).pipe(
         // Its session has ended, in which nothing was done.
         Effect.retry({ while: isEnded, times: 1 }),
         Effect.catchIf(isRefusal, (error) => {
           refusal = error
+          if (error.reason._tag === "NoCapacity") full ??= host
           return Effect.undefined
         })
       )
     })
     const tried = Effect.gen(function* () {
       for (const host of candidates) {
+        // One copy is enough: what it was made for has waited for it.
+        if (copied !== undefined) break
         const info = yield* attempt(host, true)
         if (info !== undefined) return info
       }
-      // All are full. Its turn comes at the one with most room.
-      const info = refusal?.reason._tag === "NoCapacity" ? yield* attempt(best, false) : undefined
+      // Its turn comes at one that is full.
+      const info = full === undefined ? undefined : yield* attempt(full, false)
       return info ?? (yield* refusal ?? failure(createMethod, new NoCapacity({ problem: Place.explain(all, wanted) })))
     })
     const info = yield* tried.pipe(
