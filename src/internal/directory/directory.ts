@@ -30,6 +30,9 @@ export const graceMillis = 60_000
 /** How long a lock is held without being renewed. */
 export const lockMillis = 30_000
 
+/** A database that hangs, or cannot be reached any more, is given up after so long. */
+const statementMillis = 5000
+
 const JsonOf = <A, I>(schema: Schema.Codec<A, I>) => Schema.fromJsonString(Schema.toCodecJson(schema))
 
 /** A host, as the directory knows it. */
@@ -162,6 +165,17 @@ export const of = (sql: Sql, url: string) => {
           })
         : new LightboxError({ method, reason: new Unknown({ problem: `${url} has a row of another version`, cause }) })
 
+  const limited =
+    (method: string, kind: "Unreachable" | "Lost") =>
+    <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
+      Effect.timeoutOrElse(effect, {
+        duration: statementMillis,
+        orElse: () => {
+          const problem = `the directory has not answered for ${statementMillis / 1000} s`
+          return Effect.fail(new LightboxError({ method, reason: new HostUnavailable({ host: url, kind, problem }) }))
+        }
+      })
+
   const rows = <A, I>(
     method: string,
     kind: "Unreachable" | "Lost",
@@ -172,7 +186,8 @@ export const of = (sql: Sql, url: string) => {
     return now.pipe(
       Effect.flatMap(statement),
       Effect.flatMap((found) => decode(found)),
-      Effect.mapError(failed(method, kind))
+      Effect.mapError(failed(method, kind)),
+      limited(method, kind)
     )
   }
   /** A failure of a reading has no effect; one of a change may. */
@@ -190,7 +205,7 @@ export const of = (sql: Sql, url: string) => {
     method: string,
     statement: (now: Fragment) => Effect.Effect<unknown, SqlError>
   ): Effect.Effect<void, LightboxError> =>
-    now.pipe(Effect.flatMap(statement), Effect.mapError(failed(method, "Lost")), Effect.asVoid)
+    now.pipe(Effect.flatMap(statement), Effect.mapError(failed(method, "Lost")), Effect.asVoid, limited(method, "Lost"))
 
   const sandboxColumns = (now: Fragment) =>
     sql`name, id, host, incarnation, request, detached, state, reason, ${now} - updated_at AS age`

@@ -1,5 +1,6 @@
 /** Opens the directory of a fleet by its URL. */
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -42,6 +43,9 @@ const clientOf = Effect.fnUntraced(function* (
   return sqlite.layer(path)
 })
 
+/** How long opening a directory may take, in which others may be creating its tables. */
+const openLimit = Duration.seconds(30)
+
 /** Opens a directory until the scope closes, and creates its tables. */
 export const open = Effect.fnUntraced(function* (
   method: string,
@@ -61,7 +65,11 @@ export const open = Effect.fnUntraced(function* (
         cause
       })
     })
-  const context = yield* Layer.build(yield* clientOf(method, url)).pipe(Effect.mapError(unavailable))
+  const limited = Effect.timeoutOrElse({
+    duration: openLimit,
+    orElse: () => Effect.fail(unavailable({ message: `it has not answered for ${Duration.toSeconds(openLimit)} s` }))
+  })
+  const context = yield* Layer.build(yield* clientOf(method, url)).pipe(Effect.mapError(unavailable), limited)
   yield* Migrations.run.pipe(
     Effect.provideContext(context),
     // Another program may be creating them.
@@ -69,7 +77,8 @@ export const open = Effect.fnUntraced(function* (
       while: (error) => error._tag === "MigrationError" && error.kind === "Locked",
       schedule: Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 20 }))
     }),
-    Effect.mapError(unavailable)
+    Effect.mapError(unavailable),
+    limited
   )
   return Directory.of(Context.get(context, SqlClient.SqlClient), shown(url))
 })

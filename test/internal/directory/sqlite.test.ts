@@ -1,15 +1,36 @@
 /** The directory in SQLite. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as Statement from "effect/sql/Statement"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Path from "node:path"
+import * as Directory from "../../../src/internal/directory/directory.ts"
 import * as Directories from "../../../src/internal/directory/open.ts"
+import { makeLocks } from "../../../src/internal/driver/fleet/home.ts"
 import { failsWith } from "../../Microsandbox/Bench.ts"
 import { folder } from "../../MicrosandboxRemote/support.ts"
 import * as Cases from "./cases.ts"
 
 const file = Effect.map(folder("d"), (path) => `sqlite:${Path.join(path, "made", "fleet.db")}`)
+
+/** A database that does not answer any more. */
+const hanging = SqlClient.make({
+  acquirer: Effect.succeed({
+    execute: () => Effect.never,
+    executeRaw: () => Effect.never,
+    executeValues: () => Effect.never,
+    executeValuesUnprepared: () => Effect.never,
+    executeUnprepared: () => Effect.never,
+    executeStream: () => Stream.never
+  }),
+  compiler: Statement.makeCompilerSqlite(),
+  spanAttributes: []
+}).pipe(Effect.provide(Reactivity.layer))
 
 describe("a directory in SQLite", () => {
   it.effect("keeps hosts", () => Effect.flatMap(file, Cases.keepsHosts))
@@ -21,6 +42,40 @@ describe("a directory in SQLite", () => {
     Effect.flatMap(file, (url) => Cases.locksOnce(url, (millis) => TestClock.adjust(millis)))
   )
   it.effect("keeps records, names, and what hosts have", () => Effect.flatMap(file, Cases.keepsRecords))
+
+  it.effect("gives up a database that does not answer, and says whether a change may have been made", () =>
+    Effect.gen(function* () {
+      const directory = Directory.of(yield* hanging, "postgres://db.example.com/fleet")
+      const after = Effect.fnUntraced(function* <A, E>(effect: Effect.Effect<A, E>) {
+        // What is acquired is not interrupted by others.
+        const fiber = yield* Effect.forkChild(Effect.flip(Effect.uninterruptible(effect)), { startImmediately: true })
+        yield* TestClock.adjust("6 seconds")
+        return yield* Fiber.join(fiber)
+      })
+      const read = yield* after(directory.hosts)
+      assert.deepInclude(read.reason, { _tag: "HostUnavailable", kind: "Unreachable" })
+      assert.include(read.message, "has not answered for 5 s")
+      for (const change of [directory.claim(Cases.claim("one", "a", "r")), directory.removeRecord("names/app.json")]) {
+        const { outcome, reason } = yield* after(change)
+        assert.deepInclude(reason, { _tag: "HostUnavailable", kind: "Lost" })
+        assert.strictEqual(outcome, "unknown")
+      }
+    })
+  )
+
+  it.effect("loses a lock that could not be kept for as long as it lasts, however long that hangs", () =>
+    Effect.gen(function* () {
+      const directory = yield* Effect.flatMap(file, Cases.open)
+      const locks = makeLocks({ ...directory, keepLock: () => Effect.never })
+      const attempt = yield* locks.tryLock("names")
+      assert.isTrue("lock" in attempt)
+      yield* TestClock.adjust("29 seconds")
+      yield* locks.check("test")
+      yield* TestClock.adjust("1 second")
+      const { kind } = yield* failsWith("HostUnavailable", locks.check("test"))
+      assert.strictEqual(kind, "Ended")
+    })
+  )
 
   it.effect("names what is wrong with a URL, without its password", () =>
     Effect.gen(function* () {

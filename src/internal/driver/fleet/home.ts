@@ -22,26 +22,28 @@ export interface Locks {
 }
 
 export const makeLocks = (directory: Directory): Locks => {
-  const lost = new Set<string>()
+  /** When each lock was known to be held, by holder. Nothing that is late makes a lock younger than it is. */
+  const held = new Map<string, number>()
+  const isLost = (kept: number, now: number) => now - kept >= lockMillis
   /** Extends a lock until that fails, or could not be done for as long as it lasts. */
   const keep = (name: string, holder: string) =>
     Effect.gen(function* () {
-      let kept = yield* Clock.currentTimeMillis
       for (;;) {
         yield* Effect.sleep(Duration.millis(lockMillis / 4))
+        const asked = yield* Clock.currentTimeMillis
         const is = yield* Effect.orElseSucceed(directory.keepLock(name, holder), () => undefined)
-        const now = yield* Clock.currentTimeMillis
-        if (is === true) kept = now
-        if (is === false || now - kept >= lockMillis) break
+        if (is === true) held.set(holder, asked)
+        if (is === false || isLost(held.get(holder) ?? 0, yield* Clock.currentTimeMillis)) break
       }
-      lost.add(holder)
+      held.set(holder, Number.NEGATIVE_INFINITY)
       yield* Effect.logWarning(`The lock "${name}" of the fleet was lost: the directory was away for too long`)
     })
   return {
     tryLock: Effect.fnUntraced(function* (name) {
       const holder = randomId()
+      const asked = yield* Clock.currentTimeMillis
       const isHeld = yield* Effect.acquireRelease(directory.lock(name, holder), (isHeld) =>
-        isHeld ? Effect.ignore(Effect.timeout(directory.unlock(name, holder), "5 seconds")) : Effect.void
+        isHeld ? Effect.ignore(directory.unlock(name, holder)) : Effect.void
       )
       if (!isHeld) {
         const free = directory.isLocked(name).pipe(
@@ -52,13 +54,17 @@ export const makeLocks = (directory: Directory): Locks => {
         )
         return { waiting: Stream.drain(Stream.fromEffect(free)) }
       }
-      yield* Effect.addFinalizer(() => Effect.sync(() => lost.delete(holder)))
+      yield* Effect.acquireRelease(
+        Effect.sync(() => held.set(holder, asked)),
+        () => Effect.sync(() => held.delete(holder))
+      )
       yield* Effect.forkScoped(keep(name, holder))
       return { lock: { send: () => undefined, received: () => [] } }
     }),
     check: (method) =>
-      Effect.suspend(() => {
-        if (lost.size === 0) return Effect.void
+      Effect.clockWith((clock) => {
+        const now = clock.currentTimeMillisUnsafe()
+        if (![...held.values()].some((kept) => isLost(kept, now))) return Effect.void
         const problem = "a lock was lost, because the directory was away for too long"
         const reason = new HostUnavailable({ host: directory.url, kind: "Ended", problem })
         return Effect.fail(new LightboxError({ method, reason }))
