@@ -90,6 +90,7 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
     withPass(Cases.losesNothingEarly)
   )
   it.effect("gives a lock to one holder, until it runs out", () => withPass(Cases.locksOnce))
+  it.effect("changes what a lock protects only while it is held", () => withPass(Cases.fencesWrites))
   it.effect("keeps records, names, and what hosts have", () => withPass(Cases.keepsRecords))
 
   it.effect("creates its tables once, however many begin at the same time", () =>

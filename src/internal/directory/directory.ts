@@ -118,6 +118,7 @@ const Holding = Schema.Struct({
 export type Holding = typeof Holding.Type
 
 const Named = Schema.Struct({ name: Schema.String })
+const Located = Schema.Struct({ path: Schema.String })
 const Content = Schema.Struct({ content: Schema.String })
 const Modified = Schema.Struct({ modified: Schema.Finite })
 const Linked = Schema.Struct({ name: Schema.String, snapshot: Schema.String })
@@ -141,6 +142,9 @@ export interface Claim {
   readonly memory: number
   readonly detached: boolean
 }
+
+/** The holders of locks without which something is not changed. */
+export type Holders = ReadonlyArray<string>
 
 export type Directory = ReturnType<typeof of>
 
@@ -206,6 +210,13 @@ export const of = (sql: Sql, url: string) => {
     statement: (now: Fragment) => Effect.Effect<unknown, SqlError>
   ): Effect.Effect<void, LightboxError> =>
     now.pipe(Effect.flatMap(statement), Effect.mapError(failed(method, "Lost")), Effect.asVoid, limited(method, "Lost"))
+
+  /** Whether all of these holders have their locks. It is part of statements that need them. */
+  const haveLocks = (now: Fragment, holders: Holders): Fragment =>
+    holders.length === 0
+      ? sql`1 = 1`
+      : sql`(SELECT COUNT(*) FROM lightbox_locks WHERE ${sql.in("holder", holders)} AND held_until >= ${now})
+          = ${holders.length}`
 
   const sandboxColumns = (now: Fragment) =>
     sql`name, id, host, incarnation, request, detached, state, reason, ${now} - updated_at AS age`
@@ -470,34 +481,43 @@ export const of = (sql: Sql, url: string) => {
         reading("Directory.link", Linked, () => sql`SELECT name, snapshot FROM lightbox_links WHERE name = ${name}`),
         (found) => found[0]?.snapshot
       ),
-    setLink: (name: string, snapshot: string) =>
-      change(
-        "Directory.setLink",
-        () => sql`INSERT INTO lightbox_links (name, snapshot) VALUES (${name}, ${snapshot})
-          ON CONFLICT (name) DO UPDATE SET snapshot = excluded.snapshot`
+    /** Returns `false`, and changes nothing, if a lock was lost. */
+    setLink: (name: string, snapshot: string, holders: Holders = []) =>
+      Effect.map(
+        changing(
+          "Directory.setLink",
+          Named,
+          (now) => sql`INSERT INTO lightbox_links (name, snapshot)
+            SELECT CAST(${name} AS TEXT), CAST(${snapshot} AS TEXT) WHERE ${haveLocks(now, holders)}
+            ON CONFLICT (name) DO UPDATE SET snapshot = excluded.snapshot RETURNING name`
+        ),
+        (found) => found.length > 0
       ),
-    /** Adds a name and its record, unless the fleet has the name already. */
-    addName: (name: string, snapshot: string, record: string | undefined) =>
+    /** Adds a name and its record, unless the fleet has the name already, or a lock was lost. */
+    addName: (name: string, snapshot: string, record: string | undefined, holders: Holders) =>
       Effect.andThen(
         record === undefined
           ? Effect.void
           : change(
               "Directory.addName",
               (now) => sql`INSERT INTO lightbox_records (path, content, modified_at)
-                VALUES (${`names/${name}.json`}, ${record}, ${now}) ON CONFLICT (path) DO NOTHING`
+                SELECT CAST(${`names/${name}.json`} AS TEXT), CAST(${record} AS TEXT), ${now}
+                WHERE ${haveLocks(now, holders)} ON CONFLICT (path) DO NOTHING`
             ),
         change(
           "Directory.addName",
-          () => sql`INSERT INTO lightbox_links (name, snapshot) VALUES (${name}, ${snapshot})
+          (now) => sql`INSERT INTO lightbox_links (name, snapshot)
+            SELECT CAST(${name} AS TEXT), CAST(${snapshot} AS TEXT) WHERE ${haveLocks(now, holders)}
             ON CONFLICT (name) DO NOTHING`
         )
       ),
-    removeLink: (name: string) =>
+    /** Returns `false` if there was nothing to remove, or a lock was lost. */
+    removeLink: (name: string, holders: Holders = []) =>
       Effect.map(
         changing(
           "Directory.removeLink",
           Named,
-          () => sql`DELETE FROM lightbox_links WHERE name = ${name} RETURNING name`
+          (now) => sql`DELETE FROM lightbox_links WHERE name = ${name} AND ${haveLocks(now, holders)} RETURNING name`
         ),
         (found) => found.length > 0
       ),
@@ -511,18 +531,34 @@ export const of = (sql: Sql, url: string) => {
         reading("Store", Content, () => sql`SELECT content FROM lightbox_records WHERE path = ${path}`),
         (found) => found[0]?.content
       ),
-    writeRecord: (path: string, content: string) =>
-      change(
-        "Store",
-        (now) => sql`INSERT INTO lightbox_records (path, content, modified_at) VALUES (${path}, ${content}, ${now})
-          ON CONFLICT (path) DO UPDATE SET content = excluded.content, modified_at = excluded.modified_at`
+    /** Returns `false`, and changes nothing, if a lock was lost. */
+    writeRecord: (path: string, content: string, holders: Holders = []) =>
+      Effect.map(
+        changing(
+          "Store",
+          Located,
+          (now) => sql`INSERT INTO lightbox_records (path, content, modified_at)
+            SELECT CAST(${path} AS TEXT), CAST(${content} AS TEXT), ${now} WHERE ${haveLocks(now, holders)}
+            ON CONFLICT (path) DO UPDATE SET content = excluded.content, modified_at = excluded.modified_at
+            RETURNING path`
+        ),
+        (found) => found.length > 0
       ),
-    removeRecord: (path: string) => change("Store", () => sql`DELETE FROM lightbox_records WHERE path = ${path}`),
+    /** Returns `false` if there was nothing to remove, or a lock was lost. */
+    removeRecord: (path: string, holders: Holders = []) =>
+      Effect.map(
+        changing(
+          "Store",
+          Located,
+          (now) => sql`DELETE FROM lightbox_records WHERE path = ${path} AND ${haveLocks(now, holders)} RETURNING path`
+        ),
+        (found) => found.length > 0
+      ),
     listRecords: (folder: string) =>
       Effect.map(
         reading(
           "Store",
-          Schema.Struct({ path: Schema.String }),
+          Located,
           () => sql`SELECT path FROM lightbox_records WHERE path >= ${`${folder}/`} AND path < ${`${folder}0`}`
         ),
         (found) => found.map(({ path }) => path.slice(folder.length + 1))
@@ -578,6 +614,11 @@ export const of = (sql: Sql, url: string) => {
           (now) => sql`UPDATE lightbox_locks SET held_until = ${now} + ${lockMillis}
             WHERE name = ${name} AND holder = ${holder} AND held_until >= ${now} RETURNING name`
         ),
+        (found) => found.length > 0
+      ),
+    areLocked: (holders: Holders) =>
+      Effect.map(
+        reading("Lock", Now, (now) => sql`SELECT ${now} AS now WHERE ${haveLocks(now, holders)}`),
         (found) => found.length > 0
       ),
     unlock: (name: string, holder: string) =>

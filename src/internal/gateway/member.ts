@@ -188,7 +188,7 @@ const shareNames = Effect.fnUntraced(function* (
               all,
               ([name, snapshot]) =>
                 Effect.flatMap(HomeFiles.read(driver, `names/${name}.json`), (record) =>
-                  directory.addName(name, snapshot, record)
+                  directory.addName(name, snapshot, record, [holder])
                 ),
               { discard: true }
             )

@@ -115,6 +115,31 @@ export const locksOnce = Effect.fnUntraced(function* (url: string, pass: Pass) {
   assert.isFalse(yield* directory.keepLock("names", holder))
 })
 
+export const fencesWrites = Effect.fnUntraced(function* (url: string, pass: Pass) {
+  const directory = yield* open(url)
+  yield* directory.lock("names", "x")
+  yield* directory.lock("builds", "y")
+  const both = ["x", "y"]
+  assert.isTrue(yield* directory.areLocked(both))
+  assert.isTrue(yield* directory.setLink("app", "lb-1", both))
+  assert.isTrue(yield* directory.writeRecord("names/app.json", "1", both))
+  yield* pass(lockMillis - 1000)
+  yield* directory.keepLock("builds", "y")
+  yield* pass(2000)
+  // Only one of them is held.
+  assert.isFalse(yield* directory.areLocked(both))
+  assert.isFalse(yield* directory.setLink("app", "lb-2", both))
+  assert.isFalse(yield* directory.writeRecord("names/app.json", "2", both))
+  yield* directory.addName("late", "lb-2", "2", both)
+  assert.isFalse(yield* directory.removeLink("app", both))
+  assert.isFalse(yield* directory.removeRecord("names/app.json", both))
+  assert.deepStrictEqual(yield* directory.links, [{ name: "app", snapshot: "lb-1" }])
+  assert.strictEqual(yield* directory.readRecord("names/app.json"), "1")
+  assert.isUndefined(yield* directory.readRecord("names/late.json"))
+  assert.isTrue(yield* directory.removeLink("app", ["y"]))
+  assert.isTrue(yield* directory.removeRecord("names/app.json", ["y"]))
+})
+
 export const keepsRecords = Effect.fnUntraced(function* (url: string) {
   const directory = yield* open(url)
   yield* directory.writeRecord("names/app.json", "1")

@@ -1,9 +1,11 @@
 /** The directory in SQLite. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Reactivity from "effect/reactivity/Reactivity"
+import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
@@ -41,6 +43,9 @@ describe("a directory in SQLite", () => {
   it.effect("gives a lock to one holder, until it runs out", () =>
     Effect.flatMap(file, (url) => Cases.locksOnce(url, (millis) => TestClock.adjust(millis)))
   )
+  it.effect("changes what a lock protects only while it is held", () =>
+    Effect.flatMap(file, (url) => Cases.fencesWrites(url, (millis) => TestClock.adjust(millis)))
+  )
   it.effect("keeps records, names, and what hosts have", () => Effect.flatMap(file, Cases.keepsRecords))
 
   it.effect("gives up a database that does not answer, and says whether a change may have been made", () =>
@@ -74,6 +79,46 @@ describe("a directory in SQLite", () => {
       yield* TestClock.adjust("1 second")
       const { kind } = yield* failsWith("HostUnavailable", locks.check("test"))
       assert.strictEqual(kind, "Ended")
+    })
+  )
+
+  it.effect("refuses what a program writes that was stopped while another took its lock", () =>
+    Effect.gen(function* () {
+      const directory = yield* Effect.flatMap(file, Cases.open)
+      // The check is made before the program is stopped, and the write arrives after that.
+      const stopped = {
+        ...directory,
+        writeRecord: (path: string, content: string, holders?: Directory.Holders) =>
+          Effect.gen(function* () {
+            yield* TestClock.adjust("40 seconds")
+            assert.isTrue(yield* directory.lock("names", "another"))
+            yield* directory.writeRecord(path, "theirs", ["another"])
+            return yield* directory.writeRecord(path, content, holders)
+          }),
+        // It does not run, and so renews nothing.
+        keepLock: () => Effect.never
+      }
+      const locks = makeLocks(stopped)
+      yield* locks.tryLock("names")
+      const write = (path: string) => locks.fenced("test", (holders) => stopped.writeRecord(path, "late", holders))
+      const { kind } = yield* failsWith("HostUnavailable", write("names/app.json"))
+      assert.strictEqual(kind, "Ended")
+      assert.strictEqual(yield* directory.readRecord("names/app.json"), "theirs")
+    })
+  )
+
+  it.effect("does not take a lock that was given back meanwhile for one that was lost", () =>
+    Effect.gen(function* () {
+      const directory = yield* Effect.flatMap(file, Cases.open)
+      const locks = makeLocks(directory)
+      yield* locks.tryLock("names")
+      const other = yield* Scope.make()
+      yield* Scope.provide(locks.tryLock("builds"), other)
+      yield* locks.fenced("test", (holders) =>
+        Effect.andThen(Scope.close(other, Exit.void), directory.writeRecord("names/app.json", "mine", holders))
+      )
+      assert.strictEqual(yield* directory.readRecord("names/app.json"), "mine")
+      yield* locks.fenced("test", (holders) => directory.removeRecord("names/none.json", holders))
     })
   )
 

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import { Report } from "../../../Cleanup.ts"
 import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
-import { type Directory, type Kind, lockMillis } from "../../directory/directory.ts"
+import { type Directory, type Holders, type Kind, lockMillis } from "../../directory/directory.ts"
 import { randomId } from "../remote/client.ts"
 import { concurrency, type Hosts, type Reached } from "./hosts.ts"
 
@@ -19,12 +19,29 @@ export interface Locks {
   readonly tryLock: (name: string) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
   /** Fails while a lock that was lost is still held here. */
   readonly check: (method: string) => Effect.Effect<void, LightboxError>
+  /**
+   * Changes the directory only if all locks of this program are held at that moment. The change returns `false` if it was
+   * not made.
+   */
+  readonly fenced: (
+    method: string,
+    change: (holders: Holders) => Effect.Effect<boolean, LightboxError>
+  ) => Effect.Effect<void, LightboxError>
 }
 
 export const makeLocks = (directory: Directory): Locks => {
   /** When each lock was known to be held, by holder. Nothing that is late makes a lock younger than it is. */
   const held = new Map<string, number>()
   const isLost = (kept: number, now: number) => now - kept >= lockMillis
+  const lostError = (method: string) => {
+    const problem = "a lock was lost, because the directory was away for too long"
+    return new LightboxError({ method, reason: new HostUnavailable({ host: directory.url, kind: "Ended", problem }) })
+  }
+  const check: Locks["check"] = (method) =>
+    Effect.clockWith((clock) => {
+      const now = clock.currentTimeMillisUnsafe()
+      return [...held.values()].some((kept) => isLost(kept, now)) ? Effect.fail(lostError(method)) : Effect.void
+    })
   /** Extends a lock until that fails, or could not be done for as long as it lasts. */
   const keep = (name: string, holder: string) =>
     Effect.gen(function* () {
@@ -61,14 +78,18 @@ export const makeLocks = (directory: Directory): Locks => {
       yield* Effect.forkScoped(keep(name, holder))
       return { lock: { send: () => undefined, received: () => [] } }
     }),
-    check: (method) =>
-      Effect.clockWith((clock) => {
-        const now = clock.currentTimeMillisUnsafe()
-        if (![...held.values()].some((kept) => isLost(kept, now))) return Effect.void
-        const problem = "a lock was lost, because the directory was away for too long"
-        const reason = new HostUnavailable({ host: directory.url, kind: "Ended", problem })
-        return Effect.fail(new LightboxError({ method, reason }))
-      })
+    check,
+    fenced: Effect.fnUntraced(function* (method, change) {
+      yield* check(method)
+      for (;;) {
+        const holders = [...held.keys()]
+        if (yield* change(holders)) return
+        // There was nothing to remove.
+        if (yield* directory.areLocked(holders)) return
+        if (holders.every((holder) => held.has(holder))) return yield* lostError(method)
+        // Another fiber has given its own lock back meanwhile.
+      }
+    })
   }
 }
 
@@ -187,11 +208,10 @@ export const make = (options: {
     { driver }: Reached,
     use: (home: Ownership.RemoteHome) => Effect.Effect<A, LightboxError>
   ) => (driver.remoteHome === undefined ? Effect.fail(noHome(method)) : use(driver.remoteHome))
-  const fenced = <A>(effect: Effect.Effect<A, LightboxError>) => Effect.andThen(locks.check("Store"), effect)
   return {
     read: (path) => directory.readRecord(path),
-    write: (path, content) => fenced(directory.writeRecord(path, content)),
-    remove: (path) => fenced(directory.removeRecord(path)),
+    write: (path, content) => locks.fenced("Store", (holders) => directory.writeRecord(path, content, holders)),
+    remove: (path) => locks.fenced("Store", (holders) => directory.removeRecord(path, holders)),
     list: (folder) => directory.listRecords(folder),
     modifiedAt: (path) => directory.recordTime(path),
     setModifiedAt: (path, millis) => directory.setRecordTime(path, millis),

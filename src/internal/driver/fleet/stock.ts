@@ -389,7 +389,7 @@ export const snapshots = (context: Context): SnapshotPart => {
           )
         )
       }
-      yield* directory.setLink(link, name)
+      yield* locks.fenced(method, (holders) => directory.setLink(link, name, holders))
     }),
     unlinkSnapshot: Effect.fn("Microsandbox.unlinkSnapshot")(function* (link) {
       const method = "Microsandbox.unlinkSnapshot"
@@ -402,7 +402,7 @@ export const snapshots = (context: Context): SnapshotPart => {
           Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
         )
       )
-      yield* directory.removeLink(link)
+      yield* locks.fenced(method, (holders) => directory.removeLink(link, holders))
     })
   }
 }
