@@ -52,7 +52,11 @@ class Server extends Context.Service<
         database: Effect.gen(function* () {
           const name = `fleet${++count}`
           const admin = yield* connect(url)
-          yield* Effect.orDie(admin.unsafe(`CREATE DATABASE ${name}`))
+          // As many languages do, it ignores what is no letter when it compares texts.
+          yield* Effect.orDie(
+            admin.unsafe(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'
+              LOCALE_PROVIDER icu ICU_LOCALE 'en-US-u-ka-shifted'`)
+          )
           const own = url.replace(/postgres$/, name)
           return { url: own, sql: yield* connect(own) }
         }),

@@ -559,7 +559,9 @@ export const of = (sql: Sql, url: string) => {
         reading(
           "Store",
           Located,
-          () => sql`SELECT path FROM lightbox_records WHERE path >= ${`${folder}/`} AND path < ${`${folder}0`}`
+          // Not as a range: the order of characters is that of the database's language.
+          () => sql`SELECT path FROM lightbox_records
+            WHERE substr(path, 1, ${folder.length + 1}) = CAST(${`${folder}/`} AS TEXT)`
         ),
         (found) => found.map(({ path }) => path.slice(folder.length + 1))
       ),
