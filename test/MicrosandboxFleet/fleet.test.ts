@@ -156,6 +156,23 @@ describe("sandboxes of a fleet", () => {
     })
   )
 
+  it.effect("go to no host that answers at the address of another", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const a = yield* Support.host(url, gib)
+      const directory = yield* nobody(url)
+      const { services } = yield* Support.program(url)
+      // As on two machines that both say that they are at a loopback address.
+      yield* directory.register({ ...Cases.registration("nobody"), architecture: process.arch, address: a.url })
+      const created = yield* driverOf(services).createSandbox(request("one"))
+      assert.match(created.id, new RegExp(`^${a.id}~`))
+      assert.deepInclude(yield* directory.find("one"), { host: a.id })
+      yield* directory.hold("nobody", [{ kind: "snapshot", name: "app" }])
+      const { problem } = yield* failsWith("HostUnavailable", driverOf(services).getSnapshot("app"))
+      assert.include(problem, `host ${a.id} answers instead of it`)
+    })
+  )
+
   it.effect("have a name once in the fleet", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory

@@ -40,6 +40,7 @@ interface Context {
   readonly sessions: Sessions.Sessions
   readonly rooms: Rooms
   readonly lease: Protocol.Opened["lease"]
+  readonly host: Protocol.Opened["host"]
   readonly allowed: Paths.Allowed
   /** Hears whether sandboxes boot. */
   readonly onBoot: (exit: Exit.Exit<unknown, LightboxError>) => Effect.Effect<void>
@@ -411,6 +412,7 @@ export const make = (context: Context) => {
       return {
         session: id,
         lease: context.lease,
+        host: context.host,
         version,
         // Those of a volume are on this machine, which the program does not see.
         capabilities: { ...capabilities, volumeFiles: false }

@@ -153,6 +153,7 @@ export const serve = Effect.fnUntraced(function* (
     sessions,
     rooms,
     lease,
+    host: member?.id,
     allowed: { folders },
     onBoot: member?.onBoot ?? (() => Effect.void),
     whileCreating: member?.whileCreating ?? ((_, effect) => effect),

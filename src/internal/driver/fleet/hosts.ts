@@ -96,12 +96,8 @@ export const make = Effect.fnUntraced(function* (options: {
     // It was started again at another address.
     if (before !== undefined) yield* end(before)
     const own = yield* Scope.fork(scope)
-    const { make, ownership: outward } = yield* Remote.make({
-      url: host.address,
-      token,
-      home,
-      connectTimeout: options.connectTimeout
-    }).pipe(
+    const access = { url: host.address, token, home, connectTimeout: options.connectTimeout }
+    const { make, ownership: outward } = yield* Remote.make(access, host.id).pipe(
       Scope.provide(own),
       Effect.onError((cause) => Scope.close(own, Exit.failCause(cause)))
     )

@@ -74,6 +74,8 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly method: string
   readonly url: string
   readonly token: Redacted.Redacted<string>
+  /** The id of the host in a fleet. Another one that answers at its address is not used. */
+  readonly host?: string | undefined
 }): Effect.fn.Return<Client, LightboxError, Scope.Scope> {
   const { method, url } = options
   const common = {
@@ -147,13 +149,24 @@ export const make = Effect.fnUntraced(function* (options: {
     Effect.sync(() => {
       if (state.opened?.session === session) state.opened = undefined
     })
+  const headersOf = ({ session }: Protocol.Opened) => ({ [Protocol.headers.session]: session })
   const open = asking(method, { headers: {} }, (rpc, call) => rpc.open(undefined, call)).pipe(
     Effect.raceFirst(Effect.flatMap(pause(openLimit), () => Effect.fail(unanswered(method)))),
-    Effect.tap((opened) =>
-      Effect.sync(() => {
+    Effect.tap((opened) => {
+      if (options.host === undefined || options.host === opened.host) {
         state.opened = opened
-      })
-    )
+        return Effect.void
+      }
+      const other = opened.host === undefined ? "a host of no fleet" : `host ${opened.host}`
+      return attempt(method, { headers: headersOf(opened) }, (rpc, call) => rpc.close(undefined, call)).pipe(
+        Effect.ignore,
+        Effect.andThen(
+          Effect.fail(
+            Failures.toError(method, url)(new Failures.Failed("Unreachable", `${other} answers instead of it`))
+          )
+        )
+      )
+    })
   )
   const session = Effect.suspend(() => {
     if (state.opened !== undefined) return Effect.succeed(state.opened)
@@ -163,8 +176,6 @@ export const make = Effect.fnUntraced(function* (options: {
         )
       : open
   }).pipe(Semaphore.withPermits(turn, 1))
-  const headersOf = ({ session }: Protocol.Opened) => ({ [Protocol.headers.session]: session })
-
   const inSession = <A>(method: string, request: string | undefined, run: Run<A>): Effect.Effect<A, LightboxError> =>
     Effect.flatMap(session, (opened) => {
       const id = request === undefined ? {} : { [Protocol.headers.request]: request }

@@ -46,12 +46,13 @@ const homeOf = (home: string | undefined, url: string) =>
   )
 
 export const make = Effect.fnUntraced(function* (
-  input: MicrosandboxRemote.Options
+  input: MicrosandboxRemote.Options,
+  host?: string
 ): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const url = withoutSlash(options.url)
   const home = yield* homeOf(options.home, url)
-  const client = yield* Clients.make({ method: layerMethod, url, token: options.token })
+  const client = yield* Clients.make({ method: layerMethod, url, token: options.token, host })
   const { capabilities, version } = client.opened
   const driver: Driver = {
     backend: "remote",

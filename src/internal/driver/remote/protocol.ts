@@ -109,6 +109,8 @@ export type LockEvent = typeof LockEvent.Type
 const Opened = Schema.Struct({
   session: Schema.String,
   lease: DurationFromWholeMillis,
+  /** Its id, if it is part of a fleet. */
+  host: Schema.optional(Schema.String),
   /** Version of the runtime. */
   version: Schema.String,
   capabilities: Capabilities
