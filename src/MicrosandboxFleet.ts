@@ -51,7 +51,8 @@ export interface Options {
  * A new sandbox goes to a host that was seen in the last 15 seconds, is not
  * cordoned, has the architecture and the labels, has the snapshot and the volumes,
  * and has most memory left; one that has the image is preferred. If it refuses, the
- * next one is asked. If all are full, the sandbox waits for the budget of the first.
+ * next one is asked, and then one with room that gets a copy of the snapshot first.
+ * If one of them is full and no other takes it, the sandbox waits for its budget.
  * Without such a host, a launch fails with `NoCapacity`, which says why for each.
  * Names of sandboxes are unique in the fleet.
  *
@@ -73,9 +74,9 @@ export interface Options {
  *
  * **Gotchas**
  *
- * - Snapshots stay on the host on which they were built: a build runs on one host,
- *   and its result boots there. Names of snapshots, with their generations, are
- *   shared by the fleet. When the only host of a snapshot is gone, the name stays,
+ * - A build runs on one host, and its result boots there. When the hosts that have it
+ *   can take no more, it is copied to another one with room. Captures are not copied.
+ *   Names of snapshots, with their generations, are shared by the fleet. When the only host of a snapshot is gone, the name stays,
  *   and building the definition again builds it on another host.
  * - A volume stays on the host on which it was created, and so do sandboxes that
  *   mount it.
