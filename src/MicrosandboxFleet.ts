@@ -76,8 +76,9 @@ export interface Options {
  *
  * - A build runs on one host, and its result boots there. When the hosts that have it
  *   can take no more, it is copied to another one with room. Captures are not copied.
- *   Names of snapshots, with their generations, are shared by the fleet. When the only host of a snapshot is gone, the name stays,
- *   and building the definition again builds it on another host.
+ *   Names of snapshots, with their generations, are shared by the fleet. When the only
+ *   host of a snapshot is gone, the name stays, and building the definition again builds
+ *   it on another host.
  * - A volume stays on the host on which it was created, and so do sandboxes that
  *   mount it.
  * - Sandboxes of a group that reach several others must find them on one host.
