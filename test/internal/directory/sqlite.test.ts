@@ -31,6 +31,7 @@ const hanging = SqlClient.make({
     executeStream: () => Stream.never
   }),
   compiler: Statement.makeCompilerSqlite(),
+  driver: "test",
   spanAttributes: []
 }).pipe(Effect.provide(Reactivity.layer))
 
