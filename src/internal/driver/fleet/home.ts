@@ -112,19 +112,23 @@ export const makeNotes = (options: {
   readonly holders: (kind: Kind, name: string) => Effect.Effect<ReadonlyArray<string>, LightboxError>
 }): Notes => {
   const { hosts, local } = options
-  const pending = new Map<string, { readonly note: Ownership.Note; readonly at: Set<string> }>()
+  /** What is noted, and for which owner on which hosts. A session that has ended takes its owner with it. */
+  const pending = new Map<string, { readonly note: Ownership.Note; readonly at: Map<string, string> }>()
   const idOf = ({ kind, token }: Ownership.Note): string => `${kind}/${token}`
 
-  const tell: Notes["tell"] = (host, kind, name) =>
-    Effect.forEach(
-      [...pending.values()].filter(({ at, note }) => note.kind === kind && note.name === name && !at.has(host.id)),
-      ({ at, note }) =>
-        Effect.andThen(
-          host.ownership.note(note),
-          Effect.sync(() => at.add(host.id))
-        ),
-      { discard: true }
-    )
+  const tell: Notes["tell"] = Effect.fnUntraced(function* (host, kind, name) {
+    const isMeant = ({ note }: { readonly note: Ownership.Note }) => note.kind === kind && note.name === name
+    if (![...pending.values()].some(isMeant)) return
+    const owner = yield* host.ownership.id
+    for (const entry of pending.values()) {
+      const { at, note } = entry
+      // What is in use stays so in a new session. What it has created is gone.
+      const isKept = note.kind === "use" && at.has(host.id)
+      if ((!isMeant(entry) && !isKept) || at.get(host.id) === owner) continue
+      yield* host.ownership.note(note)
+      at.set(host.id, owner)
+    }
+  })
 
   return {
     tell,
@@ -134,7 +138,7 @@ export const makeNotes = (options: {
       note: Effect.fnUntraced(function* (note) {
         if (note.kind === "file") return yield* local.note(note)
         if (!ofHosts.has(note.kind)) return
-        pending.set(idOf(note), { note, at: new Set() })
+        pending.set(idOf(note), { note, at: new Map() })
         if (note.kind !== "use") return
         const holding = yield* options.holders("snapshot", note.name)
         yield* Effect.forEach(
@@ -149,7 +153,7 @@ export const makeNotes = (options: {
           const entry = pending.get(idOf(note))
           pending.delete(idOf(note))
           return Effect.forEach(
-            entry?.at ?? [],
+            entry?.at.keys() ?? [],
             (id) => Effect.ignore(hosts.at("Ownership.forget", id, ({ ownership }) => ownership.forget(note))),
             { discard: true, concurrency }
           )
@@ -159,7 +163,7 @@ export const makeNotes = (options: {
         const method = "Ownership.release"
         const ids =
           entry !== undefined && entry.at.size > 0
-            ? [...entry.at]
+            ? [...entry.at.keys()]
             : note.kind === "sandbox"
               ? [yield* options.hostOf(method, note.name)]
               : []
