@@ -393,6 +393,38 @@ describe("a host of a fleet", () => {
     })
   )
 
+  it.effect("that is back has a sandbox whose name another has got, until it gets the name again", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const directory = yield* Cases.open(url)
+      const a = yield* Support.host(url, gib)
+      const first = yield* Support.program(url)
+      yield* driverOf(first.services).createSandbox({ ...request("same"), detached: true })
+      yield* meanwhile(first.end)
+      yield* a.stop
+      const b = yield* Support.host(url, gib)
+      yield* pass(graceMillis / 1000 + 60)
+      assert.deepInclude(yield* directory.find("same"), { host: a.id, state: "lost" })
+      const driver = driverOf((yield* Support.program(url)).services)
+      const second = yield* driver.createSandbox(request("same"))
+      yield* a.serve()
+      assert.deepInclude(yield* directory.find("same"), { host: b.id, state: "running" })
+      // Whoever drains the host waits for it.
+      assert.deepStrictEqual(
+        (yield* directory.sandboxesOf(a.id)).map(({ name, state }) => ({ name, state })),
+        [{ name: `same~${a.id}`, state: "running" }]
+      )
+      const [old] = (yield* driver.listSandboxes()).filter(({ id }) => id.startsWith(`${a.id}~`))
+      assert.strictEqual((yield* driver.getSandbox("same")).id, second.id)
+      yield* driver.killSandbox(old ?? { name: "same", id: "" })
+      yield* driver.removeSandbox(second, { force: true })
+      assert.deepStrictEqual([yield* namesOn(a), yield* namesOn(b)], [["same"], []])
+      yield* pass(20)
+      assert.strictEqual((yield* driver.getSandbox("same")).id, old?.id)
+      assert.lengthOf(yield* directory.sandboxesOf(a.id), 1)
+    })
+  )
+
   it.effect("keeps its sandboxes, and their programs work with them, while the directory is away", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory

@@ -402,15 +402,19 @@ export const of = (sql: Sql, url: string) => {
             memory = ${present.memory}, incarnation = ${incarnation}, updated_at = ${now}
           WHERE name = ${row.name} AND host = ${row.host} AND request = ${row.request}`
       ),
-    /** Adds a sandbox that was not made through the directory, unless another host has the name. */
+    /** Adds a sandbox that was not made through the directory. Returns `false` if another host has the name. */
     adopt: (claim: Claim, present: Present) =>
-      change(
-        "Directory.adopt",
-        (now) => sql`INSERT INTO lightbox_sandboxes
+      Effect.map(
+        changing(
+          "Directory.adopt",
+          Named,
+          (now) => sql`INSERT INTO lightbox_sandboxes
           (name, id, host, incarnation, owner, request, memory, detached, state, updated_at)
           VALUES (${claim.name}, ${present.id}, ${claim.host}, ${claim.incarnation}, ${claim.owner}, ${claim.request},
             ${claim.memory}, ${bit(claim.detached)}, ${present.isRunning ? "running" : "stopped"}, ${now})
-          ON CONFLICT (name) DO NOTHING`
+          ON CONFLICT (name) DO NOTHING RETURNING name`
+        ),
+        (found) => found.length > 0
       ),
     /** Says that a host does not have a sandbox any more. */
     lose: (row: SandboxRow, reason: string) =>

@@ -87,6 +87,9 @@ const presentOf = (driver: Driver): Effect.Effect<ReadonlyArray<Directory.Presen
     }))
   )
 
+/** The entry of a sandbox whose name another host has got meanwhile. No sandbox can have such a name. */
+const markedName = (name: string, host: string): string => `${name}~${host}`
+
 /** Compares what the directory says about the sandboxes of a host with what the host has. Removes no sandbox. */
 const reconcile = Effect.fnUntraced(function* (
   directory: Directory.Directory,
@@ -96,7 +99,12 @@ const reconcile = Effect.fnUntraced(function* (
   /** The names that are being created at this moment. */
   creating: ReadonlySet<string>
 ): Effect.fn.Return<void, LightboxError> {
-  const byName = new Map(present.map((sandbox) => [sandbox.name, sandbox]))
+  const byName = new Map(
+    present.flatMap((sandbox) => [
+      [sandbox.name, sandbox],
+      [markedName(sandbox.name, host.id), sandbox]
+    ])
+  )
   const rows = yield* directory.sandboxesOf(host.id)
   const now = yield* directory.time
   for (const row of rows) {
@@ -122,7 +130,7 @@ const reconcile = Effect.fnUntraced(function* (
       yield* directory.lose(row, `its host ${host.id} was restarted without it`)
     }
   }
-  const known = new Set(rows.map(({ name }) => name))
+  const known = new Map(rows.map((row) => [row.name, row]))
   for (const sandbox of present) {
     if (known.has(sandbox.name)) continue
     const claim = {
@@ -134,7 +142,13 @@ const reconcile = Effect.fnUntraced(function* (
       memory: sandbox.memory,
       detached: true
     }
-    yield* directory.adopt(claim, sandbox)
+    const marked = known.get(markedName(sandbox.name, host.id))
+    if (yield* directory.adopt(claim, sandbox)) {
+      if (marked !== undefined) yield* directory.forget(marked.name, marked.request)
+    } else if (marked === undefined) {
+      // It is reached by its id, and counts where it is.
+      yield* directory.adopt({ ...claim, name: markedName(sandbox.name, host.id) }, sandbox)
+    }
   }
 })
 
