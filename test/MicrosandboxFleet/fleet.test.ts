@@ -438,7 +438,7 @@ describe("a host of a fleet", () => {
         Effect.sync(() => new Sqlite.DatabaseSync(url)),
         (database) => Effect.sync(() => database.close())
       )
-      const tables = ["hosts", "sandboxes", "holdings", "links", "records", "locks"]
+      const tables = ["hosts", "sandboxes", "holdings", "links", "unlinked", "records", "locks"]
       const rename = (from: string, to: string) => {
         for (const table of tables) database.exec(`ALTER TABLE ${from}_${table} RENAME TO ${to}_${table}`)
       }
@@ -627,6 +627,34 @@ describe("snapshots and volumes of a fleet", () => {
       yield* directory.removeLink(link?.name ?? "")
       const kept = yield* failsWith("InUse", driverOf(services).removeSnapshot(artifact))
       assert.deepStrictEqual(kept.usedBy, [link?.name ?? ""])
+    })
+  )
+
+  it.effect("lose names that were removed while their host was away, and keep those that were given again", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const directory = yield* Cases.open(url)
+      const a = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const definition = (name: string) => Snapshot.make(name, image).pipe(Snapshot.shell(`echo ${name}`))
+      const run = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideContext(effect, services)
+      yield* run(Effect.andThen(Snapshot.build(definition("removed")), Snapshot.build(definition("again"))))
+      const linksOfA = Effect.map(a.control.inventory, ({ snapshotLinks }) => [...snapshotLinks].toSorted())
+      assert.deepStrictEqual(yield* linksOfA, ["again", "removed"])
+      yield* a.stop
+      const b = yield* Support.host(url, gib)
+      const other = driverOf((yield* Support.program(url)).services)
+      yield* other.unlinkSnapshot("removed")
+      yield* other.unlinkSnapshot("again")
+      assert.deepStrictEqual([...(yield* directory.unlinkedOf(a.id))].toSorted(), ["again", "removed"])
+      assert.deepStrictEqual(yield* directory.unlinkedOf(b.id), [])
+      yield* directory.setLink("again", "lb-2")
+      yield* a.serve()
+      assert.deepStrictEqual(yield* directory.links, [{ name: "again", snapshot: "lb-2" }])
+      assert.deepStrictEqual(yield* linksOfA, ["again"])
+      assert.deepStrictEqual(yield* directory.unlinkedOf(a.id), [])
+      yield* pass(40)
+      assert.deepStrictEqual(yield* directory.links, [{ name: "again", snapshot: "lb-2" }])
     })
   )
 

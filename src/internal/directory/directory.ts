@@ -319,6 +319,7 @@ export const of = (sql: Sql, url: string) => {
         [
           sql`DELETE FROM lightbox_sandboxes WHERE host = ${id}`,
           sql`DELETE FROM lightbox_holdings WHERE host = ${id}`,
+          sql`DELETE FROM lightbox_unlinked WHERE host = ${id}`,
           sql`DELETE FROM lightbox_hosts WHERE id = ${id}`
         ],
         (statement) => change("Directory.remove", () => statement),
@@ -524,6 +525,30 @@ export const of = (sql: Sql, url: string) => {
           (now) => sql`DELETE FROM lightbox_links WHERE name = ${name} AND ${haveLocks(now, holders)} RETURNING name`
         ),
         (found) => found.length > 0
+      ),
+
+    /** Notes that a name was removed while hosts were away that may have it. */
+    noteUnlinked: (name: string, hosts: ReadonlyArray<string>) =>
+      Effect.forEach(
+        hosts,
+        (host) =>
+          change(
+            "Directory.noteUnlinked",
+            () => sql`INSERT INTO lightbox_unlinked (host, name) VALUES (${host}, ${name})
+              ON CONFLICT (host, name) DO NOTHING`
+          ),
+        { discard: true }
+      ),
+    /** The names that were removed while a host was away. */
+    unlinkedOf: (host: string) =>
+      Effect.map(
+        reading("Directory.unlinked", Named, () => sql`SELECT name FROM lightbox_unlinked WHERE host = ${host}`),
+        (found) => found.map(({ name }) => name)
+      ),
+    forgetUnlinked: (host: string, name: string) =>
+      change(
+        "Directory.forgetUnlinked",
+        () => sql`DELETE FROM lightbox_unlinked WHERE host = ${host} AND name = ${name}`
       ),
 
     // =========================================================================

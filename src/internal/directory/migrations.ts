@@ -61,8 +61,18 @@ const first = Effect.gen(function* () {
   )`
 })
 
+/** The hosts that were away when a name was removed. */
+const second = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`CREATE TABLE lightbox_unlinked (
+    host TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (host, name)
+  )`
+})
+
 /** Creates the tables, or adds what this version needs. */
 export const run = Migrator.make({})({
-  loader: Migrator.fromRecord({ "0001_tables": first }),
+  loader: Migrator.fromRecord({ "0001_tables": first, "0002_unlinked": second }),
   table: "lightbox_migrations"
 })

@@ -180,34 +180,39 @@ const takeStock = Effect.fnUntraced(function* (
 
 /**
  * Tells the directory the names of snapshots that were made on this host without the fleet, so that it does not prune what
- * they need. Whoever removes a name holds the lock.
+ * they need. Removes those that the fleet has removed while this host was away. Whoever removes a name holds the lock.
  */
 const shareNames = Effect.fnUntraced(function* (
   driver: Driver,
-  directory: Directory.Directory
+  directory: Directory.Directory,
+  host: string
 ): Effect.fn.Return<void, LightboxError> {
   if (!driver.capabilities.snapshots) return
-  const unknown = Effect.gen(function* () {
-    const known = new Set((yield* directory.links).map(({ name }) => name))
-    return Object.entries(yield* driver.listSnapshotLinks()).filter(([name]) => !known.has(name))
+  const look = Effect.gen(function* () {
+    const names = new Set((yield* directory.links).map(({ name }) => name))
+    const unknown = Object.entries(yield* driver.listSnapshotLinks()).filter(([name]) => !names.has(name))
+    return { unknown, unlinked: yield* directory.unlinkedOf(host) }
   })
-  if ((yield* unknown).length === 0) return
+  const first = yield* look
+  if (first.unknown.length + first.unlinked.length === 0) return
   const holder = Crypto.randomBytes(12).toString("base64url")
+  const share = Effect.gen(function* () {
+    const { unknown, unlinked } = yield* look
+    for (const [name, snapshot] of unknown) {
+      const path = `names/${name}.json`
+      if (unlinked.includes(name)) {
+        yield* driver.unlinkSnapshot(name)
+        yield* HomeFiles.remove(driver, path)
+      } else {
+        yield* directory.addName(name, snapshot, yield* HomeFiles.read(driver, path), [holder])
+      }
+    }
+    // The others this host does not have, or the fleet has them again.
+    yield* Effect.forEach(unlinked, (name) => directory.forgetUnlinked(host, name), { discard: true })
+  })
   yield* Effect.acquireUseRelease(
     directory.lock("names", holder),
-    (isHeld) =>
-      isHeld
-        ? Effect.flatMap(unknown, (all) =>
-            Effect.forEach(
-              all,
-              ([name, snapshot]) =>
-                Effect.flatMap(HomeFiles.read(driver, `names/${name}.json`), (record) =>
-                  directory.addName(name, snapshot, record, [holder])
-                ),
-              { discard: true }
-            )
-          )
-        : Effect.void,
+    (isHeld) => (isHeld ? share : Effect.void),
     (isHeld) => (isHeld ? Effect.ignore(directory.unlock("names", holder)) : Effect.void)
   )
 })
@@ -262,7 +267,7 @@ export const make = Effect.fnUntraced(function* (
     const startedAt = yield* directory.time
     yield* reconcile(directory, host, startedAt, yield* presentOf(driver), new Set(creating.keys()))
     yield* takeStock(driver, directory, id, startedAt)
-    yield* shareNames(driver, directory)
+    yield* shareNames(driver, directory, id)
   })
 
   const beat = Effect.gen(function* () {

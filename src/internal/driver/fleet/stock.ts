@@ -396,11 +396,18 @@ export const snapshots = (context: Context): SnapshotPart => {
       yield* locks.check(method)
       if ((yield* directory.link(link)) === undefined) return yield* missing(method, link)
       // The directory last: hosts tell it the names that only they have.
-      yield* hosts.everywhere(method, ({ driver }) =>
+      const reached = yield* hosts.everywhere(method, ({ driver, id }) =>
         driver.unlinkSnapshot(link).pipe(
           Effect.andThen(driver.remoteHome?.remove(`names/${link}.json`) ?? Effect.void),
-          Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.void),
+          Effect.as(id)
         )
+      )
+      // Those that are away remove it when they are back.
+      const away = (yield* hosts.all).filter(({ id }) => !reached.includes(id))
+      yield* directory.noteUnlinked(
+        link,
+        away.map(({ id }) => id)
       )
       yield* locks.fenced(method, (holders) => directory.removeLink(link, holders))
     })
