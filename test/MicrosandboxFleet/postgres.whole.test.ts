@@ -106,6 +106,26 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
     })
   )
 
+  it.effect("gives up a statement that hangs, and goes on after that", () =>
+    Effect.gen(function* () {
+      const { database } = yield* Server
+      const { sql, url } = yield* database
+      const directory = yield* Cases.open(url)
+      const hangs = sql.withTransaction(
+        Effect.andThen(
+          sql`LOCK TABLE lightbox_hosts IN ACCESS EXCLUSIVE MODE`,
+          Effect.all([Effect.flip(directory.hosts), Effect.flip(directory.cordon("a", "a new disk"))], {
+            concurrency: "unbounded"
+          })
+        )
+      )
+      const [read, change] = yield* hangs
+      assert.deepInclude(read.reason, { _tag: "HostUnavailable", kind: "Unreachable" })
+      assert.deepInclude(change.reason, { _tag: "HostUnavailable", kind: "Lost" })
+      assert.deepStrictEqual(yield* directory.hosts, [])
+    })
+  )
+
   it.effect("serves a fleet, which goes on while it is away", () =>
     Effect.gen(function* () {
       const { database, start, stop } = yield* Server
