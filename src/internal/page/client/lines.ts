@@ -3,6 +3,18 @@ import { clean } from "./format.ts"
 
 const most = 200_000
 
+/** Characters that are kept of a line until it ends: more than are shown, for some of them are not. */
+const longest = 64 * 1024
+
+/** Adds to a line that has not ended. What comes before its last return is written over, and not shown anyway. */
+const grow = (line: string, text: string): string => {
+  const length = line.length + text.length
+  if (length <= longest) return line + text
+  if (line.length === longest && !line.endsWith("\r") && !text.includes("\r")) return line
+  const all = line + text
+  return all.slice(all.lastIndexOf("\r", length - 2) + 1).slice(0, longest)
+}
+
 export interface Line {
   readonly text: string
   readonly kind: "stdout" | "stderr" | "note" | "system"
@@ -16,9 +28,13 @@ export class Lines {
 
   /** Adds a piece, which can end within a line. */
   add(text: string, kind: Line["kind"] = "stdout"): void {
-    const parts = `${this.rest.get(kind) ?? ""}${text}`.split("\n")
-    this.rest.set(kind, parts.pop() ?? "")
-    for (const part of parts) this.all.push({ text: clean(part), kind })
+    const [first = "", ...others] = text.split("\n")
+    let rest = grow(this.rest.get(kind) ?? "", first)
+    for (const other of others) {
+      this.all.push({ text: clean(rest), kind })
+      rest = grow("", other)
+    }
+    this.rest.set(kind, rest)
     if (this.all.length > most * 1.1) {
       this.dropped += this.all.length - most
       this.all = this.all.slice(-most)
