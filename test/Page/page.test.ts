@@ -5,10 +5,13 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as BuildRecord from "../../src/BuildRecord.ts"
 import type { Services } from "../../src/Driver.ts"
+import * as Builds from "../../src/internal/page/builds.ts"
 import * as Changes from "../../src/internal/page/changes.ts"
 import * as Protocol from "../../src/internal/page/protocol.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Page from "../../src/Page.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -168,6 +171,46 @@ describe("requests", () => {
         assert.match(String(headers["content-type"]), /^(?:text\/(?:javascript|css)|image\/svg\+xml)/, path)
       }
     })
+  )
+})
+
+const encodeChange = Schema.encodeSync(Schema.fromJsonString(Protocol.Change))
+
+/** Follows changes, as another driver sees them. */
+const watching = Effect.fnUntraced(
+  function* (
+    change: (
+      driver: Microsandbox.Microsandbox["Service"]
+    ) => Partial<Pick<Microsandbox.Microsandbox["Service"], "listSandboxes" | "readMetrics">>
+  ) {
+    const own = yield* Microsandbox.Microsandbox
+    const driver = { ...own, ...change(own) }
+    const told = yield* Changes.make(driver, yield* Builds.make(driver))
+    const queue = yield* Queue.unbounded<Protocol.Change>()
+    yield* Effect.forkScoped(Stream.runForEach(told, (one) => Queue.offer(queue, one)))
+    /** Takes changes until one has all of the texts. */
+    return (...texts: ReadonlyArray<string>): Effect.Effect<string> =>
+      Effect.map(Queue.take(queue), (one) => encodeChange(one)).pipe(
+        Effect.repeat({ until: (one) => texts.every((text) => one.includes(text)) })
+      )
+  },
+  Effect.provideService(Changes.Interval, Duration.millis(10))
+)
+
+describe("changes", () => {
+  test(
+    "come of all sandboxes, also while one does not answer",
+    Effect.gen(function* () {
+      yield* Sandbox.launch({ image: "alpine", name: "stuck" })
+      yield* Sandbox.launch({ image: "alpine", name: "well" })
+      const until = yield* watching(({ readMetrics }) => ({
+        readMetrics: (sandbox) => (sandbox.name === "stuck" ? Effect.never : readMetrics(sandbox))
+      }))
+      const { id } = yield* Sandbox.get("well")
+      yield* until('"_tag":"Usages"', id)
+      yield* Sandbox.launch({ image: "alpine", name: "later" })
+      yield* until('"_tag":"Sandboxes"', "later")
+    }).pipe(Effect.provideService(Changes.Patience, Duration.millis(100)))
   )
 })
 

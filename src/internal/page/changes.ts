@@ -19,6 +19,11 @@ export const Interval = Context.Reference<Duration.Duration>("effect-lightbox/in
   defaultValue: () => Duration.seconds(1)
 })
 
+/** How long a sandbox may take to be measured. One that does not answer must not keep the others from the page. */
+export const Patience = Context.Reference<Duration.Duration>("effect-lightbox/internal/page/changes/Patience", {
+  defaultValue: () => Duration.seconds(2)
+})
+
 /** Sandboxes that are measured at once. */
 const concurrency = 16
 
@@ -64,6 +69,7 @@ interface Look {
 
 /** Lists the sandboxes, and measures those that run. */
 const look = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<Look, LightboxError> {
+  const patience = yield* Patience
   const found = yield* driver.listSandboxes()
   const running = driver.capabilities.metrics ? found.filter(({ status }) => status === "running") : []
   // Measuring can be off or have just begun, and a sandbox can end meanwhile.
@@ -71,6 +77,7 @@ const look = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<Look
     running,
     (info) =>
       Effect.map(driver.readMetrics(info), (metrics) => [usageOf(info.id, metrics)]).pipe(
+        Effect.timeout(patience),
         Effect.orElseSucceed((): ReadonlyArray<Protocol.Usage> => [])
       ),
     { concurrency }

@@ -77,8 +77,9 @@ const View = ({ route: [view, name, tab = ""] }: { readonly route: ReadonlyArray
 
 const Page = (): JSX.Element => {
   const route = useRoute()
-  const { connection, hello, sandboxes } = useStore()
+  const { connection, hello, sandboxes, stopped } = useStore()
   const [view, name] = route
+  const isLive = connection === "open" && stopped === undefined
   const title = views.find(([key]) => key === view)?.[1] ?? "Lightbox"
   useEffect(() => {
     document.title = `${name ?? title} · Lightbox`
@@ -113,15 +114,19 @@ const Page = (): JSX.Element => {
             ))}
         </nav>
         <p class="home" title={hello?.home}>
-          <span class={`state ${connection === "open" ? "good" : "warn"}`}>
+          <span class={`state ${isLive ? "good" : "warn"}`}>
             <span class="dot" aria-hidden="true" />
-            {connection === "open" ? "live" : connection === "lost" ? "not connected" : "connecting"}
+            {isLive ? "live" : { open: "not live", lost: "not connected", connecting: "connecting" }[connection]}
           </span>
         </p>
       </header>
       {connection === "lost" ? (
         <p class="banner" role="status">
           Not connected, trying again. If <code>lightbox ui</code> has ended, start it again and open its new link.
+        </p>
+      ) : stopped !== undefined ? (
+        <p class="banner" role="status">
+          Nothing is updated for now, trying again. {stopped}
         </p>
       ) : null}
       <main id="main" tabIndex={-1} class={name === undefined ? `view ${view}` : `view one ${view}`}>

@@ -19,6 +19,8 @@ export const store = {
   hello: undefined as Hello | undefined,
   connection: "connecting" as Connection.State,
   isReady: false,
+  /** Why the server tells no changes for now, if it does not. */
+  stopped: undefined as string | undefined,
   trouble: new Map<string, string>(),
   builds: [] as ReadonlyArray<Build>,
   sandboxes: [] as ReadonlyArray<Sandbox>,
@@ -93,18 +95,27 @@ const apply = (change: Change): void => {
   }
 }
 
-/** Begins to listen. */
-export const listen = (): void => {
-  Connection.onState((state) => {
-    store.connection = state
+const restart = (): void => {
+  builds.clear()
+  sandboxes.clear()
+}
+
+/** Milliseconds after which the server is asked again. */
+const pause = 2000
+
+const watch = (): void => {
+  const onEnd = (problem: string): void => {
+    store.stopped = problem
     changed()
-  })
+    setTimeout(watch, pause)
+  }
+  restart()
   Connection.follow("watch", undefined, {
-    restart: () => {
-      builds.clear()
-      sandboxes.clear()
-    },
+    restart,
+    end: () => onEnd("The server has stopped telling what changes."),
+    problem: ({ problem }) => onEnd(problem),
     values: (values) => {
+      store.stopped = undefined
       values.forEach(apply)
       const tags = new Set(values.map(({ _tag }) => _tag))
       // Nothing flickers while the lists come in again.
@@ -119,4 +130,13 @@ export const listen = (): void => {
       changed()
     }
   })
+}
+
+/** Begins to listen. */
+export const listen = (): void => {
+  Connection.onState((state) => {
+    store.connection = state
+    changed()
+  })
+  watch()
 }

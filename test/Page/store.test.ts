@@ -1,0 +1,75 @@
+/** What the page knows, as the server tells it. */
+import { afterAll, assert, beforeAll, beforeEach, describe, it, vi } from "@effect/vitest"
+import type * as Store from "../../src/internal/page/client/store.ts"
+import type { Change } from "../../src/internal/page/protocol.ts"
+
+/** A WebSocket to a server that the test plays. */
+class Socket extends EventTarget {
+  static readonly OPEN = 1
+  static last: Socket | undefined
+  readonly readyState = Socket.OPEN
+  readonly sent: Array<{ readonly _tag: string; readonly id?: string; readonly tag?: string }> = []
+  constructor() {
+    super()
+    Socket.last = this
+  }
+  send(text: string): void {
+    this.sent.push(JSON.parse(text))
+  }
+  close(): void {}
+  /** The server says something. */
+  say(message: object): void {
+    this.dispatchEvent(Object.assign(new Event("message"), { data: `${JSON.stringify(message)}\n` }))
+  }
+}
+
+let page: typeof Store
+let socket: Socket
+
+/** The last question of the page, and how the server answers it. */
+const watched = () => {
+  const asked = socket.sent.filter(({ tag }) => tag === "watch")
+  const requestId = asked.at(-1)?.id
+  return {
+    count: asked.length,
+    tell: (...values: ReadonlyArray<Change>) => socket.say({ _tag: "Chunk", requestId, values }),
+    exit: (exit: object) => socket.say({ _tag: "Exit", requestId, exit })
+  }
+}
+
+beforeAll(async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "setInterval"] })
+  vi.stubGlobal("WebSocket", Socket)
+  vi.stubGlobal("location", { host: "lightbox.localhost:1" })
+  vi.stubGlobal("localStorage", { getItem: () => "" })
+  vi.stubGlobal("requestAnimationFrame", (draw: () => void) => draw())
+  page = await import("../../src/internal/page/client/store.ts")
+  const Connection = await import("../../src/internal/page/client/connection.ts")
+  page.listen()
+  Connection.open()
+  const opened = Socket.last
+  if (opened === undefined) return assert.fail("nothing was opened")
+  socket = opened
+})
+
+beforeEach(() => {
+  socket.dispatchEvent(new Event("open"))
+  watched().tell({ _tag: "Ready" })
+})
+
+afterAll(() => {
+  vi.useRealTimers()
+  vi.unstubAllGlobals()
+})
+
+describe("the store of the page", () => {
+  it("is followed again when the server ends its changes, and says so meanwhile", () => {
+    const { count, exit } = watched()
+    exit({ _tag: "Failure", cause: [{ _tag: "Die", defect: "out of memory" }] })
+    assert.strictEqual(page.store.stopped, "The server failed: out of memory")
+    vi.advanceTimersByTime(2000)
+    assert.strictEqual(watched().count, count + 1)
+    watched().tell({ _tag: "Ready" })
+    assert.isUndefined(page.store.stopped)
+  })
+})
