@@ -212,6 +212,18 @@ describe("changes", () => {
       yield* until('"_tag":"Sandboxes"', "later")
     }).pipe(Effect.provideService(Changes.Patience, Duration.millis(100)))
   )
+
+  test(
+    "take the use of a sandbox back when it is not measured any more",
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image: "alpine", name: "box" })
+      const until = yield* watching(() => ({}))
+      const { id } = yield* Sandbox.get("box")
+      yield* until('"_tag":"Usages"', id)
+      yield* sandbox.stop()
+      yield* until('"_tag":"Usages"', `"removed":["${id}"]`)
+    })
+  )
 })
 
 describe("the stream", () => {

@@ -1,7 +1,7 @@
 /** What the page knows, as the server tells it. */
 import { afterAll, assert, beforeAll, beforeEach, describe, it, vi } from "@effect/vitest"
 import type * as Store from "../../src/internal/page/client/store.ts"
-import type { Change } from "../../src/internal/page/protocol.ts"
+import type { Change, Sandbox } from "../../src/internal/page/protocol.ts"
 
 /** A WebSocket to a server that the test plays. */
 class Socket extends EventTarget {
@@ -60,6 +60,61 @@ beforeEach(() => {
 afterAll(() => {
   vi.useRealTimers()
   vi.unstubAllGlobals()
+})
+
+const sandbox = (status: Sandbox["status"]): Change => ({
+  _tag: "Sandboxes",
+  removed: [],
+  changed: [{ id: "1", name: "box", status, cpus: 1, memory: 1, ports: [], volumes: [], labels: {}, shell: "/bin/sh" }]
+})
+
+const usage = (uptime: number, cpuPercent: number): Change => ({
+  _tag: "Usages",
+  removed: [],
+  usages: [
+    {
+      id: "1",
+      uptime,
+      cpuPercent,
+      memory: 1,
+      memoryLimit: 1,
+      diskRead: 0,
+      diskWritten: 0,
+      networkReceived: 0,
+      networkSent: 0
+    }
+  ]
+})
+
+describe("the use of a sandbox", () => {
+  it("is not shown any more when it has stopped, or is not measured", () => {
+    const { tell } = watched()
+    for (const end of [
+      sandbox("stopped"),
+      { _tag: "Usages", usages: [], removed: ["1"] },
+      { _tag: "Sandboxes", changed: [], removed: ["1"] }
+    ] satisfies ReadonlyArray<Change>) {
+      tell(sandbox("running"), usage(1000, 5), usage(2000, 6))
+      assert.deepStrictEqual(page.store.usages.get("1")?.cpu, [5, 6])
+      tell(end)
+      assert.isUndefined(page.store.usages.get("1"))
+    }
+  })
+
+  it("begins anew with another run", () => {
+    const { tell } = watched()
+    tell(sandbox("running"), usage(1000, 5), usage(2000, 6), usage(500, 7))
+    assert.deepStrictEqual(page.store.usages.get("1")?.cpu, [7])
+  })
+
+  it("is gone when the sandbox ended while the connection was lost", () => {
+    watched().tell(sandbox("running"), usage(1000, 5))
+    socket.dispatchEvent(new Event("open"))
+    // Nothing flickers meanwhile.
+    assert.isDefined(page.store.usages.get("1"))
+    watched().tell({ _tag: "Ready" })
+    assert.isUndefined(page.store.usages.get("1"))
+  })
 })
 
 describe("the store of the page", () => {

@@ -109,7 +109,10 @@ const changesOf = <Row extends { readonly id: string }, A>(
   const { changed, removed } = differ(known, rows)
   const isAny = changed.length + removed.length > 0
   return isAny
-    ? [make({ changed: [], removed }), ...parts(changed).map((changed) => make({ changed, removed: [] }))]
+    ? [
+        ...(removed.length === 0 ? [] : [make({ changed: [], removed })]),
+        ...parts(changed).map((changed) => make({ changed, removed: [] }))
+      ]
     : []
 }
 
@@ -129,7 +132,11 @@ export const make = Effect.fnUntraced(function* (
   const { backend, capabilities, home, version } = driver
 
   return Stream.suspend(() => {
-    const known = { sandboxes: new Map<string, string>(), builds: new Map<string, string>(), usages: new Map() }
+    const known = {
+      sandboxes: new Map<string, string>(),
+      builds: new Map<string, string>(),
+      usages: new Map<string, string>()
+    }
     let isFirst = true
     const next = Effect.gen(function* () {
       const wasFirst = isFirst
@@ -143,7 +150,11 @@ export const make = Effect.fnUntraced(function* (
             onFailure: trouble("sandboxes"),
             onSuccess: ({ rows, usages }): ReadonlyArray<Protocol.Change> => [
               ...changesOf(known.sandboxes, rows, (part) => ({ _tag: "Sandboxes" as const, ...part })),
-              ...parts(differ(known.usages, usages).changed).map((usages) => ({ _tag: "Usages" as const, usages }))
+              ...changesOf(known.usages, usages, ({ changed, removed }) => ({
+                _tag: "Usages" as const,
+                usages: changed,
+                removed
+              }))
             ]
           }),
           Effect.match(list, {

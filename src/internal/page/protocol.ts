@@ -278,7 +278,8 @@ export const Change = Schema.Union([
     })
   }),
   Schema.TaggedStruct("Sandboxes", { changed: Schema.Array(Sandbox), removed: Schema.Array(Schema.String) }),
-  Schema.TaggedStruct("Usages", { usages: Schema.Array(Usage) }),
+  /** `removed`: they are not measured any more. */
+  Schema.TaggedStruct("Usages", { usages: Schema.Array(Usage), removed: Schema.Array(Schema.String) }),
   Schema.TaggedStruct("Builds", { changed: Schema.Array(Build), removed: Schema.Array(Schema.String) }),
   /** Both lists are complete once. */
   Schema.TaggedStruct("Ready", {}),

@@ -59,6 +59,11 @@ const names = new Intl.Collator(undefined, { numeric: true })
 
 const order: { readonly [status: string]: number } = { running: 0, starting: 1, draining: 1, paused: 2, crashed: 3 }
 
+/** What a sandbox used last says nothing once it does not run. */
+const forgetUnlessRunning = (id: string): void => {
+  if (sandboxes.get(id)?.status !== "running") store.usages.delete(id)
+}
+
 const apply = (change: Change): void => {
   switch (change._tag) {
     case "Hello":
@@ -66,6 +71,8 @@ const apply = (change: Change): void => {
       break
     case "Ready":
       store.isReady = true
+      // They ended while nothing was told.
+      for (const id of store.usages.keys()) forgetUnlessRunning(id)
       break
     case "Trouble":
       store.trouble.set(change.of, change.problem)
@@ -81,11 +88,17 @@ const apply = (change: Change): void => {
         sandboxes.delete(id)
         store.usages.delete(id)
       }
-      for (const sandbox of change.changed) sandboxes.set(sandbox.id, sandbox)
+      for (const sandbox of change.changed) {
+        sandboxes.set(sandbox.id, sandbox)
+        forgetUnlessRunning(sandbox.id)
+      }
       break
     case "Usages":
+      for (const id of change.removed) store.usages.delete(id)
       for (const usage of change.usages) {
-        const before = store.usages.get(usage.id)
+        const known = store.usages.get(usage.id)
+        // After a restart, the samples are those of another run.
+        const before = known !== undefined && known.last.uptime <= usage.uptime ? known : undefined
         store.usages.set(usage.id, {
           last: usage,
           cpu: [...(before?.cpu ?? []), usage.cpuPercent].slice(-samples),
