@@ -6,11 +6,14 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Fs from "node:fs"
 import * as BuildRecord from "../../src/BuildRecord.ts"
 import type { Services } from "../../src/Driver.ts"
 import * as Builds from "../../src/internal/page/builds.ts"
 import * as Changes from "../../src/internal/page/changes.ts"
 import * as Protocol from "../../src/internal/page/protocol.ts"
+import * as Records from "../../src/internal/store/records.ts"
+import { LightboxError, Unknown } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Page from "../../src/Page.ts"
@@ -224,6 +227,49 @@ describe("changes", () => {
       yield* until('"_tag":"Usages"', `"removed":["${id}"]`)
     })
   )
+})
+
+describe("trouble", () => {
+  for (const [of, tag] of [
+    ["sandboxes", "Sandboxes"],
+    ["builds", "Builds"]
+  ] as const) {
+    test(
+      `with the list of ${of} is told once, and when it is over, also if nothing has changed`,
+      Effect.gen(function* () {
+        yield* Sandbox.launch({ image: "alpine", name: "box" })
+        yield* Snapshot.build(Snapshot.make("tools", "alpine").pipe(Snapshot.shell("true")))
+        const { home } = yield* Microsandbox.Microsandbox
+        let isBroken = false
+        const until = yield* watching(({ listSandboxes }) => ({
+          listSandboxes: (labels) =>
+            Effect.suspend(() =>
+              isBroken && of === "sandboxes"
+                ? Effect.fail(
+                    new LightboxError({ method: "Sandbox.list", reason: new Unknown({ problem: "no answer" }) })
+                  )
+                : listSandboxes(labels)
+            )
+        }))
+        const folder = Records.folderOf(home)
+        const aside = `${folder}.aside`
+        yield* until(`"_tag":"${tag}"`)
+        isBroken = true
+        if (of === "builds") {
+          Fs.renameSync(folder, aside)
+          // A file where the folder was.
+          Fs.writeFileSync(folder, "")
+        }
+        yield* until('"_tag":"Trouble"', `"of":"${of}"`)
+        isBroken = false
+        if (of === "builds") {
+          Fs.rmSync(folder)
+          Fs.renameSync(aside, folder)
+        }
+        assert.strictEqual(yield* until('"of":'), `{"_tag":"Recovered","of":"${of}"}`)
+      })
+    )
+  }
 })
 
 describe("the stream", () => {

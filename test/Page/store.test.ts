@@ -117,6 +117,16 @@ describe("the use of a sandbox", () => {
   })
 })
 
+describe("trouble with a list", () => {
+  it("is shown until it is over", () => {
+    const { tell } = watched()
+    tell({ _tag: "Trouble", of: "builds", problem: "no answer" })
+    assert.deepStrictEqual([...page.store.trouble], [["builds", "no answer"]])
+    tell({ _tag: "Recovered", of: "builds" })
+    assert.deepStrictEqual([...page.store.trouble], [])
+  })
+})
+
 describe("the store of the page", () => {
   it("is followed again when the server ends its changes, and says so meanwhile", () => {
     const { count, exit } = watched()

@@ -137,18 +137,28 @@ export const make = Effect.fnUntraced(function* (
       builds: new Map<string, string>(),
       usages: new Map<string, string>()
     }
+    /** What the page is told that cannot be read. */
+    const troubles = new Map<string, string>()
     let isFirst = true
     const next = Effect.gen(function* () {
       const wasFirst = isFirst
       isFirst = false
       if (!wasFirst) yield* Effect.sleep(interval)
-      const trouble = (of: "sandboxes" | "builds") => (error: LightboxError) =>
-        [{ _tag: "Trouble", of, problem: error.message }] satisfies ReadonlyArray<Protocol.Change>
+      const trouble =
+        (of: "sandboxes" | "builds") =>
+        ({ message: problem }: LightboxError): ReadonlyArray<Protocol.Change> => {
+          if (troubles.get(of) === problem) return []
+          troubles.set(of, problem)
+          return [{ _tag: "Trouble", of, problem }]
+        }
+      const recovered = (of: "sandboxes" | "builds"): ReadonlyArray<Protocol.Change> =>
+        troubles.delete(of) ? [{ _tag: "Recovered", of }] : []
       const [ofSandboxes, ofBuilds] = yield* Effect.all(
         [
           Effect.match(sandboxes, {
             onFailure: trouble("sandboxes"),
             onSuccess: ({ rows, usages }): ReadonlyArray<Protocol.Change> => [
+              ...recovered("sandboxes"),
               ...changesOf(known.sandboxes, rows, (part) => ({ _tag: "Sandboxes" as const, ...part })),
               ...changesOf(known.usages, usages, ({ changed, removed }) => ({
                 _tag: "Usages" as const,
@@ -159,8 +169,10 @@ export const make = Effect.fnUntraced(function* (
           }),
           Effect.match(list, {
             onFailure: trouble("builds"),
-            onSuccess: (rows): ReadonlyArray<Protocol.Change> =>
-              changesOf(known.builds, rows, (part) => ({ _tag: "Builds" as const, ...part }))
+            onSuccess: (rows): ReadonlyArray<Protocol.Change> => [
+              ...recovered("builds"),
+              ...changesOf(known.builds, rows, (part) => ({ _tag: "Builds" as const, ...part }))
+            ]
           })
         ],
         { concurrency: 2 }

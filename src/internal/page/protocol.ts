@@ -284,7 +284,9 @@ export const Change = Schema.Union([
   /** Both lists are complete once. */
   Schema.TaggedStruct("Ready", {}),
   /** A list cannot be read for now. */
-  Schema.TaggedStruct("Trouble", { of: Schema.Literals(["sandboxes", "builds"]), problem: Schema.String })
+  Schema.TaggedStruct("Trouble", { of: Schema.Literals(["sandboxes", "builds"]), problem: Schema.String }),
+  /** It can be read again. */
+  Schema.TaggedStruct("Recovered", { of: Schema.Literals(["sandboxes", "builds"]) })
 ])
 
 export type Change = typeof Change.Type

@@ -27,7 +27,7 @@ export const Sandboxes = (): JSX.Element => {
       {problem === undefined ? null : <Problem of={{ problem, reason: "" }} />}
       {!isReady ? (
         <Loading />
-      ) : sandboxes.length === 0 ? (
+      ) : sandboxes.length === 0 && problem === undefined ? (
         <Empty title="There are no sandboxes.">
           <p>
             They appear here as soon as a program launches one. Try <code>lightbox run --image alpine -- sleep 60</code>

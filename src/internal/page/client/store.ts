@@ -77,13 +77,14 @@ const apply = (change: Change): void => {
     case "Trouble":
       store.trouble.set(change.of, change.problem)
       break
+    case "Recovered":
+      store.trouble.delete(change.of)
+      break
     case "Builds":
-      store.trouble.delete("builds")
       for (const id of change.removed) builds.delete(id)
       for (const build of change.changed) builds.set(build.id, build)
       break
     case "Sandboxes":
-      store.trouble.delete("sandboxes")
       for (const id of change.removed) {
         sandboxes.delete(id)
         store.usages.delete(id)
@@ -111,6 +112,7 @@ const apply = (change: Change): void => {
 const restart = (): void => {
   builds.clear()
   sandboxes.clear()
+  store.trouble.clear()
 }
 
 /** Milliseconds after which the server is asked again. */
