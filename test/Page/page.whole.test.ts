@@ -222,6 +222,21 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
   )
 
   it.effect(
+    "has a terminal that the keyboard comes out of",
+    () =>
+      viewing("#/sandboxes/worker-1/terminal", async (page) => {
+        await page.locator(".xterm-screen").waitFor()
+        const isInside = () => page.evaluate(() => document.activeElement?.closest(".shell") !== null)
+        assert.isTrue(await isInside())
+        await page.keyboard.press("Tab")
+        assert.isTrue(await isInside())
+        await page.keyboard.press("Control+Shift+ArrowUp")
+        assert.strictEqual(await page.evaluate(() => document.activeElement?.textContent), "Terminal")
+      }),
+    minutes
+  )
+
+  it.effect(
     "asks before it stops a sandbox, and shows that it has stopped",
     () =>
       viewing("#/sandboxes/worker-2", async (page) => {

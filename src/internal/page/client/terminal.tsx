@@ -10,6 +10,11 @@ const most = 8 * 1024
 
 const bytesOf = (base64: string): Uint8Array => Uint8Array.from(atob(base64), (letter) => letter.codePointAt(0) ?? 0)
 
+/** The id of the text that says how to leave. */
+const help = "terminal-help"
+
+const isLeaving = ({ ctrlKey, key, shiftKey }: KeyboardEvent): boolean => ctrlKey && shiftKey && key === "ArrowUp"
+
 const loadStyle = (): void => {
   if (document.querySelector("link[data-xterm]") !== null) return
   const link = document.createElement("link")
@@ -43,7 +48,15 @@ export const Terminal = ({ name }: { readonly name: string }): JSX.Element => {
       })
       const fit = new FitAddon()
       terminal.loadAddon(fit)
+      // All other keys go to the guest, also Tab: without this one, the keyboard would not come out of it.
+      terminal.attachCustomKeyEventHandler((event) => {
+        if (!isLeaving(event)) return true
+        event.preventDefault()
+        if (event.type === "keydown") document.querySelector<HTMLElement>(".tabs [aria-current]")?.focus()
+        return false
+      })
       terminal.open(element)
+      terminal.textarea?.setAttribute("aria-describedby", help)
       fit.fit()
       terminal.focus()
       const id = crypto.randomUUID()
@@ -102,8 +115,11 @@ export const Terminal = ({ name }: { readonly name: string }): JSX.Element => {
           </button>
         </div>
       )}
-      <div class="shell" ref={box} role="region" aria-label={`Terminal in ${name}`} />
-      <p class="quiet">The shell ends when you leave this view.</p>
+      <p class="quiet" id={help}>
+        Keys go to the shell; <kbd>Ctrl</kbd>+<kbd>Shift</kbd>+<kbd>↑</kbd> leaves the terminal. The shell ends when you
+        leave this view.
+      </p>
+      <div class="shell" ref={box} role="region" aria-label={`Terminal in ${name}`} aria-describedby={help} />
     </>
   )
 }
