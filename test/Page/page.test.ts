@@ -426,6 +426,11 @@ describe("a sandbox", () => {
       assert.deepStrictEqual(yield* ask("file", { name: "web", path: "/work/README.md" }), {
         value: { isText: true, isComplete: true, text: "# Prices\n\nServes the prices of the shop.\n" }
       })
+      // A link to a folder leads into it.
+      const sandbox = yield* Sandbox.connect("web")
+      yield* sandbox.symlink("/work", "/tmp/link")
+      assert.include(JSON.stringify((yield* ask("files", { name: "web", path: "/tmp" })).value), "SymbolicLink")
+      assert.deepInclude((yield* ask("file", { name: "web", path: "/tmp/link" })).value, { folder: "/work", text: "" })
       assert.deepInclude((yield* ask("file", { name: "web", path: "/work/none" })).error, { reason: "FileError" })
       assert.deepInclude((yield* ask("files", { name: "web", path: "../etc" })).error, { reason: "InvalidConfig" })
       assert.deepInclude((yield* ask("files", { name: "nobody", path: "/" })).error, { reason: "NotFound" })

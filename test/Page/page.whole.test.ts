@@ -222,6 +222,17 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
   )
 
   it.effect(
+    "opens a link to a folder",
+    () =>
+      viewing("#/sandboxes/web/files", async (page) => {
+        await page.getByText("shop", { exact: true }).click()
+        await page.getByText("prices.csv").click()
+        await page.getByText("pear,2").waitFor()
+      }),
+    minutes
+  )
+
+  it.effect(
     "has a terminal that the keyboard comes out of",
     () =>
       viewing("#/sandboxes/worker-1/terminal", async (page) => {

@@ -189,8 +189,11 @@ export const layer = Protocol.operations.toLayer(
           within(
             name,
             Effect.fnUntraced(function* (sandbox) {
-              const part = sandbox.stream(yield* decodePath(path), { bytesToRead: Protocol.maxFileBytes + 1 })
-              const pieces = yield* Stream.runCollect(part)
+              const file = yield* decodePath(path)
+              if ((yield* sandbox.stat(file)).type === "Directory") {
+                return { folder: yield* sandbox.realPath(file), isText: false, isComplete: true, text: "" }
+              }
+              const pieces = yield* Stream.runCollect(sandbox.stream(file, { bytesToRead: Protocol.maxFileBytes + 1 }))
               const bytes = Buffer.concat(pieces)
               const shown = bytes.subarray(0, Protocol.maxFileBytes)
               const isText = !shown.includes(0)

@@ -325,7 +325,13 @@ export const operations = RpcGroup.make(
   }),
   Rpc.make("file", {
     payload: { name, path: Schema.String },
-    success: Schema.Struct({ text: Schema.String, isText: Schema.Boolean, isComplete: Schema.Boolean }),
+    success: Schema.Struct({
+      /** Of a link to a folder: the folder. */
+      folder: Schema.optionalKey(Schema.String),
+      text: Schema.String,
+      isText: Schema.Boolean,
+      isComplete: Schema.Boolean
+    }),
     error
   }),
   /** Forwards a port of the guest to a free port of this host while the page reads. */

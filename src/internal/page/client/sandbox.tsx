@@ -344,12 +344,25 @@ const join = (folder: string, name: string): string => `${folder === "/" ? "" : 
 
 const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf("/")))
 
-const FileView = ({ name, path }: { readonly name: string; readonly path: string }) => {
+const FileView = ({
+  name,
+  onFolder,
+  path
+}: {
+  readonly name: string
+  readonly path: string
+  /** It is a link to this folder. */
+  readonly onFolder: (path: string) => void
+}) => {
   const [answer] = useAnswer("file", { name, path })
+  const folder = answer._tag === "Value" ? answer.value.folder : undefined
+  useEffect(() => {
+    if (folder !== undefined) onFolder(folder)
+  }, [folder])
   return (
     <Answered of={answer}>
-      {({ isComplete, isText, text }) =>
-        isText ? (
+      {({ folder, isComplete, isText, text }) =>
+        folder !== undefined ? null : isText ? (
           <>
             {isComplete ? null : <p class="quiet">Only the beginning is shown.</p>}
             <pre class="file" tabIndex={0} aria-label={path}>
@@ -439,7 +452,7 @@ const Files = ({ cwd, name }: Sandbox) => {
             </ul>
           )}
         </Answered>
-        {file === undefined ? null : <FileView name={name} path={file} />}
+        {file === undefined ? null : <FileView key={file} name={name} path={file} onFolder={go} />}
       </div>
     </>
   )
