@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs"
+import * as Os from "node:os"
 import * as BuildRecord from "../../src/BuildRecord.ts"
 import type { Services } from "../../src/Driver.ts"
 import * as Builds from "../../src/internal/page/builds.ts"
@@ -42,6 +43,7 @@ const isTag =
 
 const decodeDetail = Schema.decodeUnknownSync(Protocol.BuildDetail)
 const decodeOutput = Schema.decodeUnknownSync(Protocol.Output)
+const decodeEnded = Schema.decodeUnknownSync(Schema.Array(Protocol.Ended))
 const decodeSnapshots = Schema.decodeUnknownSync(Protocol.Snapshots)
 
 const last = Effect.gen(function* () {
@@ -184,7 +186,7 @@ const watching = Effect.fnUntraced(
   function* (
     change: (
       driver: Microsandbox.Microsandbox["Service"]
-    ) => Partial<Pick<Microsandbox.Microsandbox["Service"], "listSandboxes" | "readMetrics">>
+    ) => Partial<Pick<Microsandbox.Microsandbox["Service"], "backend" | "listSandboxes" | "readMetrics">>
   ) {
     const own = yield* Microsandbox.Microsandbox
     const driver = { ...own, ...change(own) }
@@ -225,6 +227,17 @@ describe("changes", () => {
       yield* until('"_tag":"Usages"', id)
       yield* sandbox.stop()
       yield* until('"_tag":"Usages"', `"removed":["${id}"]`)
+    })
+  )
+})
+
+describe("the machine that doctor examines", () => {
+  test(
+    "is named if sandboxes run on another one",
+    Effect.gen(function* () {
+      assert.notInclude(yield* (yield* watching(() => ({})))('"_tag":"Hello"'), '"machine"')
+      const elsewhere = yield* watching(() => ({ backend: "remote" }))
+      yield* elsewhere('"_tag":"Hello"', `"machine":${JSON.stringify(Os.hostname())}`)
     })
   )
 })
@@ -480,6 +493,32 @@ describe("a sandbox", () => {
         typeof value === "object" && value !== null && "url" in value ? String(value.url) : undefined
       )
       assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
+    })
+  )
+})
+
+describe("a sandbox that has ended", () => {
+  test(
+    "is listed, with why it ended and what it wrote last",
+    Effect.gen(function* () {
+      const { ask } = yield* Client.stream(yield* opened)
+      assert.deepStrictEqual((yield* ask("ended", {})).value, [])
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const box = yield* Sandbox.launch({ image: "alpine", name: "box" })
+          yield* box.shell("echo its last words")
+        })
+      )
+      const all = decodeEnded((yield* ask("ended", {})).value)
+      assert.deepStrictEqual(
+        all.map(({ name, pid, reason }) => ({ name, pid, reason })),
+        [{ name: "box", pid: process.pid, reason: "the scope of its launch closed" }]
+      )
+      assert.deepStrictEqual((yield* ask("ended", { name: "box" })).value, all)
+      assert.deepStrictEqual((yield* ask("ended", { name: "other" })).value, [])
+      const { value } = yield* ask("endedDetail", { id: all[0]?.id })
+      assert.include(JSON.stringify(value), "its last words")
+      assert.deepInclude((yield* ask("endedDetail", { id: "mx2n73nj-a-0" })).error, { reason: "NotFound" })
     })
   )
 })

@@ -110,6 +110,15 @@ const views: ReadonlyArray<readonly [name: string, hash: string, ready: (page: T
     }
   ],
   ["a terminal", "#/sandboxes/web/terminal", (page) => page.locator(".xterm-screen").waitFor()],
+  ["ended sandboxes", "#/ended", (page) => page.getByRole("link", { name: "migration" }).waitFor()],
+  [
+    "a sandbox that has ended",
+    "#/ended",
+    async (page) => {
+      await page.getByRole("link", { name: "migration" }).click()
+      await page.getByText("no such table: prices").waitFor()
+    }
+  ],
   [
     "snapshots",
     "#/snapshots",
@@ -217,6 +226,18 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
         await page.locator(".xterm-rows").getByText("42", { exact: true }).waitFor()
         await page.keyboard.type("exit\r")
         await page.getByText("The shell has ended.").waitFor()
+      }),
+    minutes
+  )
+
+  it.effect(
+    "leads from the name of a sandbox that has ended to its record",
+    () =>
+      viewing("#/sandboxes", async (page) => {
+        await page.goto(`${new URL(page.url()).origin}/#/sandboxes/migration`)
+        await page.getByRole("link", { name: /^One ended/ }).click()
+        await page.getByText("no such table: prices").waitFor()
+        await page.getByText("the scope of its launch closed").waitFor()
       }),
     minutes
   )

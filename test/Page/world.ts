@@ -131,6 +131,12 @@ export const make = Effect.gen(function* () {
   yield* web.start("serve", [], { id: "server" })
   yield* web.start("npm", ["run", "check"], { id: "check" })
   yield* web.shell("echo warming up the cache; echo ready >&2")
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const ended = yield* Sandbox.launch({ image: "alpine", name: "migration" })
+      yield* ended.shell("echo migrating; echo no such table: prices >&2")
+    })
+  )
   yield* Sandbox.launch({ image: "alpine", name: "worker-1", resources: { memory: "512M" } })
   yield* Sandbox.launch({ image: "alpine", name: "worker-2", resources: { memory: "512M" } })
   const old = yield* Sandbox.launch({ image: "debian:12", name: "nightly" })

@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Record from "effect/Record"
 import * as Stream from "effect/Stream"
+import * as Os from "node:os"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import * as Labels from "../ownership/labels.ts"
@@ -178,7 +179,14 @@ export const make = Effect.fnUntraced(function* (
         { concurrency: 2 }
       )
       const { logs, snapshots, volumes } = capabilities
-      const hello = { _tag: "Hello", home, backend, version, can: { logs, snapshots, volumes } } as const
+      const hello = {
+        _tag: "Hello",
+        home,
+        backend,
+        version,
+        ...(backend === "local" || backend === "memory" ? {} : { machine: Os.hostname() }),
+        can: { logs, snapshots, volumes }
+      } as const
       return wasFirst ? [hello, ...ofBuilds, ...ofSandboxes, { _tag: "Ready" } as const] : [...ofBuilds, ...ofSandboxes]
     })
     return Stream.fromEffectRepeat(next).pipe(Stream.flattenIterable, Stream.rechunk(1))

@@ -11,6 +11,7 @@ import * as Lightbox from "../../Lightbox.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import * as SandboxRecord from "../../SandboxRecord.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
 import { GuestPath } from "../config/schemas.ts"
@@ -89,6 +90,21 @@ const volumeOf = ({ createdAt, kind, labels, name, path, quota }: Microsandbox.V
   ...(quota === undefined ? {} : { quota }),
   ...(createdAt === undefined ? {} : { createdAt: millis(createdAt) })
 })
+
+const endedOf = (record: SandboxRecord.Summary): Protocol.Ended => {
+  const { by, createdAt, endedAt, id, image, name, reason, snapshot, status } = record
+  return {
+    id,
+    name,
+    status,
+    reason,
+    endedAt: millis(endedAt),
+    ...by,
+    ...(image === undefined ? {} : { image }),
+    ...(snapshot === undefined ? {} : { snapshot }),
+    ...(createdAt === undefined ? {} : { createdAt: millis(createdAt) })
+  }
+}
 
 const decodePath = decoder(GuestPath, method, "path")
 
@@ -225,6 +241,18 @@ export const layer = Protocol.operations.toLayer(
       resize: ({ columns, id, rows }) => telling(terminals.resize(id, { rows, columns })),
       // By its id: the name may be that of another one by now.
       stop: ({ id, name }) => telling(driver.stopSandbox({ name, id })),
+
+      ended: ({ name }) => provided(telling(Effect.map(SandboxRecord.list({ name }), (all) => all.map(endedOf)))),
+      endedDetail: ({ id }) =>
+        provided(
+          telling(
+            Effect.map(SandboxRecord.get(id), ({ output, system, ...summary }) => ({
+              ...endedOf(summary),
+              output,
+              system
+            }))
+          )
+        ),
 
       snapshots: ({ keep, olderThan }) =>
         provided(

@@ -6,6 +6,7 @@ import { BuildView } from "./build.tsx"
 import { Builds } from "./builds.tsx"
 import * as Connection from "./connection.ts"
 import { Doctor } from "./doctor.tsx"
+import { EndedList, EndedView } from "./ended.tsx"
 import { Hosts } from "./hosts.tsx"
 import { Empty } from "./parts.tsx"
 import { Sandboxes } from "./sandboxes.tsx"
@@ -56,6 +57,8 @@ const View = ({ route: [view, name, tab = ""] }: { readonly route: ReadonlyArray
       return name === undefined ? <Builds /> : <BuildView id={name} />
     case "sandboxes":
       return name === undefined ? <Sandboxes /> : <SandboxView name={name} tab={tab} key={name} />
+    case "ended":
+      return name === undefined ? <EndedList /> : <EndedView id={name} />
     case "snapshots":
       return <Snapshots />
     case "volumes":
@@ -78,7 +81,9 @@ const View = ({ route: [view, name, tab = ""] }: { readonly route: ReadonlyArray
 const Page = (): JSX.Element => {
   const route = useRoute()
   const { connection, hello, sandboxes, stopped } = useStore()
-  const [view, name] = route
+  const [wanted, name] = route
+  // Those that have ended belong to the sandboxes.
+  const view = wanted === "ended" ? "sandboxes" : wanted
   const isLive = connection === "open" && stopped === undefined
   const title = views.find(([key]) => key === view)?.[1] ?? "Lightbox"
   useEffect(() => {

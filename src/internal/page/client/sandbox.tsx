@@ -22,6 +22,7 @@ import {
 } from "./parts.tsx"
 import { Log } from "./rows.tsx"
 import { useStore } from "./store.ts"
+import { EndedNamed } from "./ended.tsx"
 import { Terminal } from "./terminal.tsx"
 
 const tabs = ["overview", "logs", "jobs", "files", "terminal"] as const
@@ -473,8 +474,9 @@ export const SandboxView = ({ name, tab: wanted }: { readonly name: string; read
   if (sandbox === undefined) {
     return (
       <Empty title={`There is no sandbox named "${name}".`}>
+        <EndedNamed name={name} />
         <p>
-          It may have ended. <a href="#/sandboxes">All sandboxes</a>
+          <a href="#/sandboxes">All sandboxes</a>, <a href="#/ended">ended sandboxes</a>
         </p>
       </Empty>
     )

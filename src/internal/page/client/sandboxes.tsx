@@ -23,6 +23,9 @@ export const Sandboxes = (): JSX.Element => {
         <h1>Sandboxes</h1>
         <p>{`${plural(sandboxes.length, "sandbox").replace(/xs$/, "xes")} · ${running.toLocaleString()} running`}</p>
         <Search label="Filter sandboxes" value={query} onChange={setQuery} />
+        <a class="end" href="#/ended">
+          Ended sandboxes
+        </a>
       </header>
       {problem === undefined ? null : <Problem of={{ problem, reason: "" }} />}
       {!isReady ? (
