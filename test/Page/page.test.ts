@@ -451,6 +451,22 @@ describe("a sandbox", () => {
   )
 
   test(
+    "shows characters whole that are written in parts",
+    Effect.gen(function* () {
+      const box = yield* Sandbox.launch({ image: "alpine", name: "box" })
+      yield* box.exec("split", [])
+      const { follow } = yield* Client.stream(yield* opened)
+      const logs = yield* follow("logs", { name: "box", system: false })
+      let text = ""
+      yield* logs.until((entries) => {
+        text += JSON.stringify(entries)
+        return text.includes("é") && text.includes("ü") ? text : undefined
+      })
+      assert.notInclude(text, "\ufffd")
+    })
+  )
+
+  test(
     "has a terminal that ends with the page, and other tabs cannot type into",
     Effect.gen(function* () {
       yield* Sandbox.launch({ image: "alpine", name: "box" })

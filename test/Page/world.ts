@@ -62,6 +62,16 @@ const commands = (pace: number): { readonly [name: string]: MicrosandboxMemory.C
       }
       return yield* Effect.never
     }),
+  // Writes a character to each output in parts, both at once.
+  split: ({ stderr, stdout }) =>
+    Effect.gen(function* () {
+      const [one, other] = [new TextEncoder().encode("é\n"), new TextEncoder().encode("ü\n")]
+      yield* stdout(one.subarray(0, 1))
+      yield* stderr(other.subarray(0, 1))
+      yield* stdout(one.subarray(1))
+      yield* stderr(other.subarray(1))
+      return 0
+    }),
   flood: ({ argv, stdout }) =>
     Effect.gen(function* () {
       const all = Array.from(

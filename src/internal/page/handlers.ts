@@ -134,16 +134,22 @@ export const layer = Protocol.operations.toLayer(
       logs: ({ name, system }) =>
         tellingAll(
           Stream.unwrap(
-            Effect.map(driver.getSandbox(name), (info) =>
-              Logs.read(driver, info, {
+            Effect.map(driver.getSandbox(name), (info) => {
+              const decode = Logs.sessionDecoder()
+              return Logs.read(driver, info, {
                 follow: true,
                 tail: Protocol.logTail,
                 sources: system ? Microsandbox.LogEntry.fields.source.literals : undefined
-              })
-            )
+              }).pipe(
+                Stream.map((entry): Protocol.LogEntry => ({
+                  at: millis(entry.timestamp),
+                  source: entry.source,
+                  text: decode(entry)
+                }))
+              )
+            })
           )
         ).pipe(
-          Stream.map(({ source, text, timestamp }): Protocol.LogEntry => ({ at: millis(timestamp), source, text })),
           Stream.mapArray((entries) => Arr.chunksOf(entries, Protocol.maxRows)),
           Stream.rechunk(1)
         ),
@@ -166,12 +172,13 @@ export const layer = Protocol.operations.toLayer(
       jobLog: ({ id, name }) =>
         providedAll(
           streaming(name, (sandbox) => {
+            // A job keeps both of its outputs as one.
             const decoder = new TextDecoder()
             return Stream.unwrap(Effect.map(sandbox.job(id), (job) => job.logs({ follow: true }))).pipe(
               Stream.map((event) =>
                 event._tag === "Output"
                   ? decoder.decode(event.bytes, { stream: true })
-                  : `\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
+                  : `${decoder.decode()}\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
               ),
               Stream.rechunk(1)
             )

@@ -32,6 +32,19 @@ const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 
 export const time = (at: number): string => times.format(at)
 
+/** Cuts a text into parts of up to so many characters. None ends within a character of two code units. */
+export const cut = (text: string, most: number): ReadonlyArray<string> => {
+  const parts: Array<string> = []
+  for (let from = 0; from < text.length;) {
+    const to = from + most
+    const isSplit = (text.codePointAt(to - 1) ?? 0) > 0xffff && to < text.length
+    const end = isSplit ? to - 1 : to
+    parts.push(text.slice(from, end))
+    from = end
+  }
+  return parts
+}
+
 export const plural = (count: number, word: string): string =>
   `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`
 

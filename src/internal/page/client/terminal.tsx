@@ -3,6 +3,7 @@ import type { JSX } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import type { Problem as ProblemModel } from "../protocol.ts"
 import * as Connection from "./connection.ts"
+import { cut } from "./format.ts"
 import { Problem } from "./parts.tsx"
 
 /** Characters that are sent at once. */
@@ -63,8 +64,7 @@ export const Terminal = ({ name }: { readonly name: string }): JSX.Element => {
       // One part after the other, as they were typed.
       let typing: Promise<unknown> = Promise.resolve()
       const type = (text: string) => {
-        for (let at = 0; at < text.length; at += most) {
-          const part = text.slice(at, at + most)
+        for (const part of cut(text, most)) {
           typing = typing.then(() => Connection.request("type", { id, text: part })).catch(() => {})
         }
       }
