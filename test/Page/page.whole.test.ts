@@ -243,6 +243,17 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
   )
 
   it.effect(
+    "shows a mark in a name and a file that would reorder their text",
+    () =>
+      viewing("#/sandboxes/web/files", async (page) => {
+        await page.getByText("invoice\ufffdfdp.exe").click()
+        await page.getByText("price\ufffd").waitFor()
+        assert.notMatch(await page.content(), /[\u202e\u2066]/)
+      }),
+    minutes
+  )
+
+  it.effect(
     "opens a link to a folder",
     () =>
       viewing("#/sandboxes/web/files", async (page) => {

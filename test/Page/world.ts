@@ -135,6 +135,7 @@ export const make = Effect.gen(function* () {
   })
   yield* web.writeFileString("/work/README.md", "# Prices\n\nServes the prices of the shop.\n")
   yield* web.writeFileString("/work/server.js", "import http from 'node:http'\n\nhttp.createServer().listen(3000)\n")
+  yield* web.writeFileString("/work/invoice\u202efdp.exe", "price\u2066\n")
   yield* web.makeDirectory("/srv/shop")
   yield* web.symlink("/srv/shop", "/work/shop")
   yield* web.writeFileString("/srv/shop/prices.csv", "pear,2\n")

@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useEffect, useState } from "preact/hooks"
 import type { Entry, Job, Problem as ProblemModel, Sandbox } from "../protocol.ts"
 import * as Connection from "./connection.ts"
-import { bytes, duration, mode } from "./format.ts"
+import { bytes, duration, mode, oneLine, plain, plainLine } from "./format.ts"
 import { Lines } from "./lines.ts"
 import {
   Age,
@@ -326,7 +326,7 @@ const Jobs = ({ name }: Sandbox) => {
             >
               <span class="name">{job.id}</span>
               <State word={job.status} tone={{ running: "busy", succeeded: "good", failed: "bad" }[job.state]} />
-              <code class="what">{job.argv.join(" ")}</code>
+              <code class="what">{oneLine(job.argv.join(" "))}</code>
               <Age at={job.startedAt} now={now} />
             </button>
             {isOpen ? <JobLog name={name} job={job} /> : null}
@@ -366,13 +366,13 @@ const FileView = ({
         folder !== undefined ? null : isText ? (
           <>
             {isComplete ? null : <p class="quiet">Only the beginning is shown.</p>}
-            <pre class="file" tabIndex={0} aria-label={path}>
-              {text === "" ? "(empty)" : text}
+            <pre class="file" tabIndex={0} aria-label={plainLine(path)}>
+              {text === "" ? "(empty)" : plain(text)}
             </pre>
           </>
         ) : (
           <p class="quiet">
-            This is not text. Copy it with <code>lightbox cp {`${name}:${path}`} .</code>
+            This is not text. Copy it with <code>lightbox cp {`${name}:${plainLine(path)}`} .</code>
           </p>
         )
       }
@@ -406,7 +406,7 @@ const Files = ({ cwd, name }: Sandbox) => {
             class="link"
             onClick={() => go(`/${parts.slice(0, at + 1).join("/")}`)}
           >
-            {part}
+            {plainLine(part)}
           </button>
         ))}
         <button type="button" class="small" onClick={again}>
@@ -416,7 +416,7 @@ const Files = ({ cwd, name }: Sandbox) => {
       <div class={file === undefined ? "files" : "files two"}>
         <Answered of={answer}>
           {({ entries, isComplete }) => (
-            <ul class="entries" aria-label={`Files in ${folder}`}>
+            <ul class="entries" aria-label={`Files in ${plainLine(folder)}`}>
               {folder === "/" ? null : (
                 <li>
                   <button type="button" class="entry" onClick={() => go(parentOf(folder))}>
@@ -436,7 +436,7 @@ const Files = ({ cwd, name }: Sandbox) => {
                       onClick={() => (isFolder ? go(path) : setFile(path))}
                     >
                       <span class="name">
-                        {entry}
+                        {plainLine(entry)}
                         {isFolder ? "/" : ""}
                       </span>
                       <span class="quiet">{isFolder ? "" : bytes(size)}</span>
