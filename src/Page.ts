@@ -34,7 +34,10 @@ export interface Options {
 export interface Page {
   /** Port of this host. */
   readonly port: number
-  /** The link to open in a browser. It works once: whoever opens it first can use the page. */
+  /**
+   * The link to open in a browser. It works once: whoever opens it first can use the page. Its host, which is another one each
+   * time, ends with `.localhost`: browsers find it on this machine, other programs may not.
+   */
   readonly url: string
 }
 
@@ -43,8 +46,9 @@ const decode = optionsDecoder("Page.serve", Schema.Struct({ port: Schema.optiona
 /**
  * Serves the page on 127.0.0.1 until the scope closes.
  *
- * The link has a token that works once. It opens a session for that browser, which ends with the scope. Requests under
- * another host or from another site are refused, as are all that do not belong to the session. Whoever has the session
+ * The link has a token that works once, and a host of its own. It opens a session for that browser, which ends with the
+ * scope. Requests under another host (also `127.0.0.1`) or from another site are refused, as are all that do not belong to
+ * the session. Whoever has the session
  * can do what this program can: run commands in sandboxes, read their files, and stop them.
  *
  * Several tabs can be open, up to 32. Shells and forwarded ports of a tab end with it. Fails with `InvalidConfig`, which

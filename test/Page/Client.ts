@@ -10,31 +10,38 @@ export interface Answer {
   readonly text: string
 }
 
-/** Sends a request to 127.0.0.1. */
-export const ask = (port: number, path: string, headers: Http.OutgoingHttpHeaders = {}, method = "GET") =>
+const portOf = (host: string): number => Number(host.slice(host.lastIndexOf(":") + 1))
+
+/** Sends a request to 127.0.0.1, where browsers find the host. */
+export const ask = (host: string, path: string, headers: Http.OutgoingHttpHeaders = {}, method = "GET") =>
   Effect.callback<Answer, Error>((resume) => {
-    const request = Http.request({ host: "127.0.0.1", port, path, method, agent: false, headers }, (response) => {
-      let text = ""
-      response.setEncoding("utf8").on("data", (part: string) => (text += part))
-      response.on("end", () => resume(Effect.succeed({ status: response.statusCode, headers: response.headers, text })))
-    })
+    const request = Http.request(
+      { host: "127.0.0.1", port: portOf(host), path, method, agent: false, headers: { host, ...headers } },
+      (response) => {
+        let text = ""
+        response.setEncoding("utf8").on("data", (part: string) => (text += part))
+        response.on("end", () =>
+          resume(Effect.succeed({ status: response.statusCode, headers: response.headers, text }))
+        )
+      }
+    )
     request.on("error", (error) => resume(Effect.fail(error)))
     request.end()
   })
 
 /** What a browser has of a session. */
 export interface Session {
-  readonly port: number
+  readonly host: string
   readonly cookie: string
   readonly key: string
 }
 
 /** Opens the link, as a browser does. */
 export const open = Effect.fnUntraced(function* (url: string) {
-  const { pathname, port, search } = new URL(url)
-  const { headers, text } = yield* ask(Number(port), `${pathname}${search}`)
+  const { host, pathname, search } = new URL(url)
+  const { headers, text } = yield* ask(host, `${pathname}${search}`)
   return {
-    port: Number(port),
+    host,
     cookie: headers["set-cookie"]?.[0]?.split(";")[0] ?? "",
     key: /name="lightbox-key" content="([^"]*)"/.exec(text)?.[1] ?? ""
   }
@@ -53,14 +60,14 @@ export interface Message {
 
 /** Tries to open a stream, and returns the status of a refusal. */
 export const refusal = (
-  { cookie, key, port }: Session,
+  { cookie, host, key }: Session,
   change: { readonly headers?: Http.OutgoingHttpHeaders; readonly key?: string; readonly path?: string } = {}
 ) =>
   Effect.callback<number | void>((resume) => {
     const socket = new NodeWS.WebSocket(
-      `ws://127.0.0.1:${port}${change.path ?? "/stream"}`,
+      `ws://127.0.0.1:${portOf(host)}${change.path ?? "/stream"}`,
       ["lightbox", `lightbox.${change.key ?? key}`],
-      { headers: { cookie, origin: `http://127.0.0.1:${port}`, ...change.headers } }
+      { headers: { cookie, host, origin: `http://${host}`, ...change.headers } }
     )
     socket.on("unexpected-response", (request, response) => {
       resume(Effect.succeed(response.statusCode))
@@ -74,11 +81,11 @@ export const refusal = (
   })
 
 /** Opens a stream for the scope. Parts of what is followed are acknowledged when they are taken. */
-export const stream = Effect.fnUntraced(function* ({ cookie, key, port }: Session) {
+export const stream = Effect.fnUntraced(function* ({ cookie, host, key }: Session) {
   const socket = yield* Effect.acquireRelease(
     Effect.callback<NodeWS.WebSocket, Error>((resume) => {
-      const socket = new NodeWS.WebSocket(`ws://127.0.0.1:${port}/stream`, ["lightbox", `lightbox.${key}`], {
-        headers: { cookie, origin: `http://127.0.0.1:${port}` }
+      const socket = new NodeWS.WebSocket(`ws://127.0.0.1:${portOf(host)}/stream`, ["lightbox", `lightbox.${key}`], {
+        headers: { cookie, host, origin: `http://${host}` }
       })
       socket.on("open", () => resume(Effect.succeed(socket)))
       socket.on("error", (error) => resume(Effect.fail(error)))

@@ -5,10 +5,17 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
 import * as BuildRecord from "../../src/BuildRecord.ts"
 import type { Services } from "../../src/Driver.ts"
+import * as Builds from "../../src/internal/page/builds.ts"
 import * as Changes from "../../src/internal/page/changes.ts"
 import * as Protocol from "../../src/internal/page/protocol.ts"
+import * as Records from "../../src/internal/store/records.ts"
+import { LightboxError, Unknown } from "../../src/LightboxError.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Page from "../../src/Page.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -36,6 +43,7 @@ const isTag =
 
 const decodeDetail = Schema.decodeUnknownSync(Protocol.BuildDetail)
 const decodeOutput = Schema.decodeUnknownSync(Protocol.Output)
+const decodeEnded = Schema.decodeUnknownSync(Schema.Array(Protocol.Ended))
 const decodeSnapshots = Schema.decodeUnknownSync(Protocol.Snapshots)
 
 const last = Effect.gen(function* () {
@@ -48,17 +56,18 @@ describe("the link", () => {
     "works once, and opens a session that nothing else has",
     Effect.gen(function* () {
       const { port, url } = yield* Page.serve()
-      assert.match(url, new RegExp(`^http://127\\.0\\.0\\.1:${port}/\\?token=[\\w-]{43}$`))
+      assert.match(url, new RegExp(`^http://lightbox-[\\da-f]{32}\\.localhost:${port}/\\?token=[\\w-]{43}$`))
+      const { host } = new URL(url)
       const path = url.slice(url.indexOf("/?"))
-      const wrong = yield* Client.ask(port, "/?token=guessed")
+      const wrong = yield* Client.ask(host, "/?token=guessed")
       assert.strictEqual(wrong.status, 403)
       // Whoever only looks does not use it up.
-      assert.strictEqual((yield* Client.ask(port, path, {}, "HEAD")).status, 405)
-      const first = yield* Client.ask(port, path)
+      assert.strictEqual((yield* Client.ask(host, path, {}, "HEAD")).status, 405)
+      const first = yield* Client.ask(host, path)
       assert.strictEqual(first.status, 200)
       const [cookie = ""] = first.headers["set-cookie"] ?? []
       assert.match(cookie, new RegExp(`^lightbox-${port}=[\\w-]{43}; HttpOnly; SameSite=Strict; Path=/$`))
-      const again = yield* Client.ask(port, path)
+      const again = yield* Client.ask(host, path)
       assert.deepInclude(again, {
         status: 403,
         text: "This link works once. Run `lightbox ui` again for another one.\n"
@@ -66,12 +75,12 @@ describe("the link", () => {
       assert.notProperty(again.headers, "set-cookie")
       // A person who goes back to it comes to the page.
       const own = { cookie: cookie.split(";")[0] }
-      const back = yield* Client.ask(port, path, own)
+      const back = yield* Client.ask(host, path, own)
       assert.strictEqual(back.status, 303)
       assert.strictEqual(back.headers.location, "/")
-      assert.strictEqual((yield* Client.ask(port, "/", own)).status, 200)
-      assert.strictEqual((yield* Client.ask(port, "/")).status, 403)
-      assert.strictEqual((yield* Client.ask(port, "/", { cookie: `lightbox-${port}=guessed` })).status, 403)
+      assert.strictEqual((yield* Client.ask(host, "/", own)).status, 200)
+      assert.strictEqual((yield* Client.ask(host, "/")).status, 403)
+      assert.strictEqual((yield* Client.ask(host, "/", { cookie: `lightbox-${port}=guessed` })).status, 403)
       // The token is in no answer.
       const token = path.slice("/?token=".length)
       for (const { headers, text } of [first, again, back]) {
@@ -81,9 +90,22 @@ describe("the link", () => {
   )
 
   test(
+    "has a host of its own, also on the same port, and tells it to nobody",
+    Effect.gen(function* () {
+      const first = yield* Effect.scoped(Page.serve())
+      const { port, url } = yield* Page.serve({ port: first.port })
+      const { host } = new URL(url)
+      assert.notStrictEqual(host, new URL(first.url).host)
+      const { headers, status, text } = yield* Client.ask(host, "/", { host: `127.0.0.1:${port}` })
+      assert.strictEqual(status, 403)
+      assert.notInclude(JSON.stringify(headers) + text, host)
+    })
+  )
+
+  test(
     "closes with the scope, and a port in use is named",
     Effect.gen(function* () {
-      const { port } = yield* Effect.scoped(
+      const { url } = yield* Effect.scoped(
         Effect.gen(function* () {
           const page = yield* Page.serve()
           const error = yield* Effect.flip(Page.serve({ port: page.port }))
@@ -91,7 +113,7 @@ describe("the link", () => {
           return page
         })
       )
-      assert.match((yield* Effect.flip(Client.ask(port, "/"))).message, /ECONNREFUSED/)
+      assert.match((yield* Effect.flip(Client.ask(new URL(url).host, "/"))).message, /ECONNREFUSED/)
     })
   )
 })
@@ -101,30 +123,27 @@ describe("requests", () => {
     "under another name, of another site or without the session are refused",
     Effect.gen(function* () {
       const session = yield* opened
-      const { cookie, port } = session
+      const { cookie, host: own } = session
+      const { port } = new URL(`http://${own}`)
       const status = (headers: { readonly [name: string]: string }, path = "/") =>
-        Effect.map(Client.ask(port, path, headers), ({ status }) => status)
+        Effect.map(Client.ask(own, path, headers), ({ status }) => status)
       assert.strictEqual(yield* status({ cookie }), 200)
-      assert.strictEqual(yield* status({ cookie, host: `localhost:${port}` }), 200)
-      for (const host of ["evil.example", `evil.example:${port}`, "127.0.0.1", `127.0.0.1.evil.example:${port}`]) {
+      // Those of servers in guests, which may have had the port before, and may have left a worker or a file there.
+      const shared = [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`]
+      for (const host of ["evil.example", `evil.example:${port}`, `other.localhost:${port}`, ...shared]) {
         assert.strictEqual(yield* status({ cookie, host }), 403, host)
       }
       assert.strictEqual(yield* status({ cookie, origin: "http://evil.example" }), 403)
-      assert.strictEqual(yield* status({ cookie, origin: `http://127.0.0.1:${port + 1}` }), 403)
+      assert.strictEqual(yield* status({ cookie, origin: `http://127.0.0.1:${port}` }), 403)
       assert.strictEqual(yield* status({ cookie }, "/assets/../../package.json"), 404)
       assert.strictEqual(yield* status({ cookie }, "/assets/%2e%2e%2fserver.js"), 404)
       assert.strictEqual(yield* status({}, "/assets/page.css"), 403)
 
-      const origin = `http://127.0.0.1:${port}`
+      const origin = `http://${own}`
       assert.strictEqual(yield* Client.refusal(session), undefined)
       assert.strictEqual(yield* Client.refusal(session, { path: "/other" }), 404)
       assert.strictEqual(yield* Client.refusal(session, { headers: { host: `evil.example:${port}` } }), 403)
-      for (const wrong of [
-        "http://evil.example",
-        `http://127.0.0.1:${port + 1}`,
-        `https://127.0.0.1:${port}`,
-        "null"
-      ]) {
+      for (const wrong of ["http://evil.example", `http://127.0.0.1:${port}`, `https://${own}`, "null"]) {
         assert.strictEqual(yield* Client.refusal(session, { headers: { origin: wrong } }), 403, wrong)
       }
       assert.strictEqual(yield* Client.refusal(session, { headers: { origin, cookie: "" } }), 403)
@@ -137,8 +156,8 @@ describe("requests", () => {
   test(
     "are answered with headers that let nothing in but the page's own files",
     Effect.gen(function* () {
-      const { cookie, port } = yield* opened
-      const { headers, text } = yield* Client.ask(port, "/", { cookie })
+      const { cookie, host } = yield* opened
+      const { headers, text } = yield* Client.ask(host, "/", { cookie })
       const policy = String(headers["content-security-policy"])
       assert.include(policy, "default-src 'none'")
       assert.match(policy, /script-src 'self' 'sha256-[\w+/=]+';/)
@@ -152,12 +171,118 @@ describe("requests", () => {
       const named = [...text.matchAll(/"(\/assets\/[^"]+)"/g)].map(([, path = ""]) => path)
       assert.isAbove(named.length, 6)
       for (const path of [...named, "/assets/xterm.css", "/assets/login.js"]) {
-        const { headers, status } = yield* Client.ask(port, path, { cookie })
+        const { headers, status } = yield* Client.ask(host, path, { cookie })
         assert.strictEqual(status, 200, path)
         assert.match(String(headers["content-type"]), /^(?:text\/(?:javascript|css)|image\/svg\+xml)/, path)
       }
     })
   )
+})
+
+const encodeChange = Schema.encodeSync(Schema.fromJsonString(Protocol.Change))
+
+/** Follows changes, as another driver sees them. */
+const watching = Effect.fnUntraced(
+  function* (
+    change: (
+      driver: Microsandbox.Microsandbox["Service"]
+    ) => Partial<Pick<Microsandbox.Microsandbox["Service"], "backend" | "listSandboxes" | "readMetrics">>
+  ) {
+    const own = yield* Microsandbox.Microsandbox
+    const driver = { ...own, ...change(own) }
+    const told = yield* Changes.make(driver, yield* Builds.make(driver))
+    const queue = yield* Queue.unbounded<Protocol.Change>()
+    yield* Effect.forkScoped(Stream.runForEach(told, (one) => Queue.offer(queue, one)))
+    /** Takes changes until one has all of the texts. */
+    return (...texts: ReadonlyArray<string>): Effect.Effect<string> =>
+      Effect.map(Queue.take(queue), (one) => encodeChange(one)).pipe(
+        Effect.repeat({ until: (one) => texts.every((text) => one.includes(text)) })
+      )
+  },
+  Effect.provideService(Changes.Interval, Duration.millis(10))
+)
+
+describe("changes", () => {
+  test(
+    "come of all sandboxes, also while one does not answer",
+    Effect.gen(function* () {
+      yield* Sandbox.launch({ image: "alpine", name: "stuck" })
+      yield* Sandbox.launch({ image: "alpine", name: "well" })
+      const until = yield* watching(({ readMetrics }) => ({
+        readMetrics: (sandbox) => (sandbox.name === "stuck" ? Effect.never : readMetrics(sandbox))
+      }))
+      const { id } = yield* Sandbox.get("well")
+      yield* until('"_tag":"Usages"', id)
+      yield* Sandbox.launch({ image: "alpine", name: "later" })
+      yield* until('"_tag":"Sandboxes"', "later")
+    }).pipe(Effect.provideService(Changes.Patience, Duration.millis(100)))
+  )
+
+  test(
+    "take the use of a sandbox back when it is not measured any more",
+    Effect.gen(function* () {
+      const sandbox = yield* Sandbox.launch({ image: "alpine", name: "box" })
+      const until = yield* watching(() => ({}))
+      const { id } = yield* Sandbox.get("box")
+      yield* until('"_tag":"Usages"', id)
+      yield* sandbox.stop()
+      yield* until('"_tag":"Usages"', `"removed":["${id}"]`)
+    })
+  )
+})
+
+describe("the machine that doctor examines", () => {
+  test(
+    "is named if sandboxes run on another one",
+    Effect.gen(function* () {
+      assert.notInclude(yield* (yield* watching(() => ({})))('"_tag":"Hello"'), '"machine"')
+      const elsewhere = yield* watching(() => ({ backend: "remote" }))
+      yield* elsewhere('"_tag":"Hello"', `"machine":${JSON.stringify(Os.hostname())}`)
+    })
+  )
+})
+
+describe("trouble", () => {
+  for (const [of, tag] of [
+    ["sandboxes", "Sandboxes"],
+    ["builds", "Builds"]
+  ] as const) {
+    test(
+      `with the list of ${of} is told once, and when it is over, also if nothing has changed`,
+      Effect.gen(function* () {
+        yield* Sandbox.launch({ image: "alpine", name: "box" })
+        yield* Snapshot.build(Snapshot.make("tools", "alpine").pipe(Snapshot.shell("true")))
+        const { home } = yield* Microsandbox.Microsandbox
+        let isBroken = false
+        const until = yield* watching(({ listSandboxes }) => ({
+          listSandboxes: (labels) =>
+            Effect.suspend(() =>
+              isBroken && of === "sandboxes"
+                ? Effect.fail(
+                    new LightboxError({ method: "Sandbox.list", reason: new Unknown({ problem: "no answer" }) })
+                  )
+                : listSandboxes(labels)
+            )
+        }))
+        const folder = Records.folderOf(home)
+        const aside = `${folder}.aside`
+        yield* until(`"_tag":"${tag}"`)
+        isBroken = true
+        if (of === "builds") {
+          Fs.renameSync(folder, aside)
+          // A file where the folder was.
+          Fs.writeFileSync(folder, "")
+        }
+        yield* until('"_tag":"Trouble"', `"of":"${of}"`)
+        isBroken = false
+        if (of === "builds") {
+          Fs.rmSync(folder)
+          Fs.renameSync(aside, folder)
+        }
+        assert.strictEqual(yield* until('"of":'), `{"_tag":"Recovered","of":"${of}"}`)
+      })
+    )
+  }
 })
 
 describe("the stream", () => {
@@ -314,9 +439,30 @@ describe("a sandbox", () => {
       assert.deepStrictEqual(yield* ask("file", { name: "web", path: "/work/README.md" }), {
         value: { isText: true, isComplete: true, text: "# Prices\n\nServes the prices of the shop.\n" }
       })
+      // A link to a folder leads into it.
+      const sandbox = yield* Sandbox.connect("web")
+      yield* sandbox.symlink("/work", "/tmp/link")
+      assert.include(JSON.stringify((yield* ask("files", { name: "web", path: "/tmp" })).value), "SymbolicLink")
+      assert.deepInclude((yield* ask("file", { name: "web", path: "/tmp/link" })).value, { folder: "/work", text: "" })
       assert.deepInclude((yield* ask("file", { name: "web", path: "/work/none" })).error, { reason: "FileError" })
       assert.deepInclude((yield* ask("files", { name: "web", path: "../etc" })).error, { reason: "InvalidConfig" })
       assert.deepInclude((yield* ask("files", { name: "nobody", path: "/" })).error, { reason: "NotFound" })
+    })
+  )
+
+  test(
+    "shows characters whole that are written in parts",
+    Effect.gen(function* () {
+      const box = yield* Sandbox.launch({ image: "alpine", name: "box" })
+      yield* box.exec("split", [])
+      const { follow } = yield* Client.stream(yield* opened)
+      const logs = yield* follow("logs", { name: "box", system: false })
+      let text = ""
+      yield* logs.until((entries) => {
+        text += JSON.stringify(entries)
+        return text.includes("é") && text.includes("ü") ? text : undefined
+      })
+      assert.notInclude(text, "\ufffd")
     })
   )
 
@@ -363,6 +509,32 @@ describe("a sandbox", () => {
         typeof value === "object" && value !== null && "url" in value ? String(value.url) : undefined
       )
       assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
+    })
+  )
+})
+
+describe("a sandbox that has ended", () => {
+  test(
+    "is listed, with why it ended and what it wrote last",
+    Effect.gen(function* () {
+      const { ask } = yield* Client.stream(yield* opened)
+      assert.deepStrictEqual((yield* ask("ended", {})).value, [])
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const box = yield* Sandbox.launch({ image: "alpine", name: "box" })
+          yield* box.shell("echo its last words")
+        })
+      )
+      const all = decodeEnded((yield* ask("ended", {})).value)
+      assert.deepStrictEqual(
+        all.map(({ name, pid, reason }) => ({ name, pid, reason })),
+        [{ name: "box", pid: process.pid, reason: "the scope of its launch closed" }]
+      )
+      assert.deepStrictEqual((yield* ask("ended", { name: "box" })).value, all)
+      assert.deepStrictEqual((yield* ask("ended", { name: "other" })).value, [])
+      const { value } = yield* ask("endedDetail", { id: all[0]?.id })
+      assert.include(JSON.stringify(value), "its last words")
+      assert.deepInclude((yield* ask("endedDetail", { id: "mx2n73nj-a-0" })).error, { reason: "NotFound" })
     })
   )
 })

@@ -110,6 +110,15 @@ const views: ReadonlyArray<readonly [name: string, hash: string, ready: (page: T
     }
   ],
   ["a terminal", "#/sandboxes/web/terminal", (page) => page.locator(".xterm-screen").waitFor()],
+  ["ended sandboxes", "#/ended", (page) => page.getByRole("link", { name: "migration" }).waitFor()],
+  [
+    "a sandbox that has ended",
+    "#/ended",
+    async (page) => {
+      await page.getByRole("link", { name: "migration" }).click()
+      await page.getByText("no such table: prices").waitFor()
+    }
+  ],
   [
     "snapshots",
     "#/snapshots",
@@ -217,6 +226,55 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
         await page.locator(".xterm-rows").getByText("42", { exact: true }).waitFor()
         await page.keyboard.type("exit\r")
         await page.getByText("The shell has ended.").waitFor()
+      }),
+    minutes
+  )
+
+  it.effect(
+    "leads from the name of a sandbox that has ended to its record",
+    () =>
+      viewing("#/sandboxes", async (page) => {
+        await page.goto(`${new URL(page.url()).origin}/#/sandboxes/migration`)
+        await page.getByRole("link", { name: /^One ended/ }).click()
+        await page.getByText("no such table: prices").waitFor()
+        await page.getByText("the scope of its launch closed").waitFor()
+      }),
+    minutes
+  )
+
+  it.effect(
+    "shows a mark in a name and a file that would reorder their text",
+    () =>
+      viewing("#/sandboxes/web/files", async (page) => {
+        await page.getByText("invoice\ufffdfdp.exe").click()
+        await page.getByText("price\ufffd").waitFor()
+        assert.notMatch(await page.content(), /[\u202e\u2066]/)
+      }),
+    minutes
+  )
+
+  it.effect(
+    "opens a link to a folder",
+    () =>
+      viewing("#/sandboxes/web/files", async (page) => {
+        await page.getByText("shop", { exact: true }).click()
+        await page.getByText("prices.csv").click()
+        await page.getByText("pear,2").waitFor()
+      }),
+    minutes
+  )
+
+  it.effect(
+    "has a terminal that the keyboard comes out of",
+    () =>
+      viewing("#/sandboxes/worker-1/terminal", async (page) => {
+        await page.locator(".xterm-screen").waitFor()
+        const isInside = () => page.evaluate(() => document.activeElement?.closest(".shell") !== null)
+        assert.isTrue(await isInside())
+        await page.keyboard.press("Tab")
+        assert.isTrue(await isInside())
+        await page.keyboard.press("Control+Shift+ArrowUp")
+        assert.strictEqual(await page.evaluate(() => document.activeElement?.textContent), "Terminal")
       }),
     minutes
   )

@@ -62,6 +62,16 @@ const commands = (pace: number): { readonly [name: string]: MicrosandboxMemory.C
       }
       return yield* Effect.never
     }),
+  // Writes a character to each output in parts, both at once.
+  split: ({ stderr, stdout }) =>
+    Effect.gen(function* () {
+      const [one, other] = [new TextEncoder().encode("é\n"), new TextEncoder().encode("ü\n")]
+      yield* stdout(one.subarray(0, 1))
+      yield* stderr(other.subarray(0, 1))
+      yield* stdout(one.subarray(1))
+      yield* stderr(other.subarray(1))
+      return 0
+    }),
   flood: ({ argv, stdout }) =>
     Effect.gen(function* () {
       const all = Array.from(
@@ -125,9 +135,19 @@ export const make = Effect.gen(function* () {
   })
   yield* web.writeFileString("/work/README.md", "# Prices\n\nServes the prices of the shop.\n")
   yield* web.writeFileString("/work/server.js", "import http from 'node:http'\n\nhttp.createServer().listen(3000)\n")
+  yield* web.writeFileString("/work/invoice\u202efdp.exe", "price\u2066\n")
+  yield* web.makeDirectory("/srv/shop")
+  yield* web.symlink("/srv/shop", "/work/shop")
+  yield* web.writeFileString("/srv/shop/prices.csv", "pear,2\n")
   yield* web.start("serve", [], { id: "server" })
   yield* web.start("npm", ["run", "check"], { id: "check" })
   yield* web.shell("echo warming up the cache; echo ready >&2")
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      const ended = yield* Sandbox.launch({ image: "alpine", name: "migration" })
+      yield* ended.shell("echo migrating; echo no such table: prices >&2")
+    })
+  )
   yield* Sandbox.launch({ image: "alpine", name: "worker-1", resources: { memory: "512M" } })
   yield* Sandbox.launch({ image: "alpine", name: "worker-2", resources: { memory: "512M" } })
   const old = yield* Sandbox.launch({ image: "debian:12", name: "nightly" })

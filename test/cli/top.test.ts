@@ -17,10 +17,13 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
 import { TestClock, TestConsole } from "effect/testing"
+import * as Fs from "node:fs"
 import type { Services } from "../../src/Driver.ts"
 import { Driver, Keyboard, Outputs } from "../../src/internal/cli/environment.ts"
 import * as Shapes from "../../src/internal/cli/json.ts"
 import { run } from "../../src/internal/cli/lightbox.ts"
+import * as Readings from "../../src/internal/cli/top/readings.ts"
+import * as Records from "../../src/internal/store/records.ts"
 import { LightboxError, StoreBusy, Unknown } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -264,6 +267,31 @@ describe("lightbox top, on a terminal", () => {
       assert.match(lines[2] ?? "", new RegExp(`^lightbox-builder.* ${process.pid} +builder `))
       yield* type("q")
       assert.strictEqual(yield* status, 0)
+    })
+  )
+
+  test(
+    "counts all builds that run, and finds them among those of programs that have ended",
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      yield* Snapshot.build(Snapshot.make("tools", "alpine:3").pipe(Snapshot.step("wait", () => Effect.never)), {
+        onEvent: ({ _tag }) => (_tag === "StepStarted" ? Deferred.succeed(begun, undefined) : Effect.void)
+      }).pipe(Effect.forkScoped({ startImmediately: true }))
+      yield* Deferred.await(begun)
+      const { home } = yield* Microsandbox.Microsandbox
+      const [own] = yield* Records.entries("test", home)
+      if (own === undefined) return assert.fail("nothing is recorded")
+      const expected = Readings.mostBuilds + 2
+      for (let count = 1; count < expected; count++) {
+        Fs.copyFileSync(own.path, Records.pathOf(home, `5-a-${count}`, own.owner))
+      }
+      // Their ids are before and after the others.
+      for (let count = 0; count < 200; count++) {
+        Fs.writeFileSync(Records.pathOf(home, `${count % 2 === 0 ? "0" : "z"}-a-${count}`, "abcdef"), "")
+      }
+      const { builds, count } = yield* Readings.readBuilds()
+      assert.lengthOf(builds, Readings.mostBuilds)
+      assert.strictEqual(count, expected)
     })
   )
 

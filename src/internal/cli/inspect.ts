@@ -109,25 +109,6 @@ export const inspectOnly = (type: (typeof types)[number]) =>
 
 const encodeEntry = toJson(Shapes.LogEntry)
 
-/** Sessions whose characters can be split between entries. */
-const maxDecoders = 64
-
-/** Decodes the entries of each session on its own. Of many at once, the least recent loses a split character. */
-const sessionDecoder = (): ((entry: Microsandbox.LogEntry) => string) => {
-  const decoders = new Map<string, TextDecoder>()
-  return ({ bytes, session, source }) => {
-    const key = `${source} ${session}`
-    const decoder = decoders.get(key) ?? new TextDecoder()
-    decoders.delete(key)
-    decoders.set(key, decoder)
-    for (const oldest of decoders.keys()) {
-      if (decoders.size <= maxDecoders) break
-      decoders.delete(oldest)
-    }
-    return decoder.decode(bytes, { stream: true })
-  }
-}
-
 /** A job keeps its own output: of a sandbox that was started for one, docker's `logs` would show that. */
 const noteJobs = Effect.fnUntraced(function* ({ name, status }: Microsandbox.SandboxInfo) {
   if (status !== "running" || (yield* Quiet) || (yield* Json)) return
@@ -158,7 +139,7 @@ export const logs = Command.make(
     const driver = yield* Microsandbox.Microsandbox
     const isJson = yield* Json
     const { stderr, stdout } = yield* Outputs
-    const decode = sessionDecoder()
+    const decode = Logs.sessionDecoder()
     const show = (entry: Microsandbox.LogEntry): Effect.Effect<void> => {
       if (isJson) {
         const { cursor, session, source, text, timestamp } = entry

@@ -1,11 +1,13 @@
 /**
  * Who may use the page. The link has a token that works once. It gives the browser a cookie, which every request needs,
- * and the page a key, which its stream needs as well: browsers send a cookie to all ports of this machine, where a guest may
- * answer, but keep what a page stores to its own port.
+ * and the page a key, which its stream needs as well.
+ *
+ * Each run has a host of its own under `localhost`, which browsers find on this machine. A server that has the port before or
+ * after it, such as one in a guest, has another host: what it left in a browser (a worker, cached files, cookies, storage)
+ * does not concern this page, and it is not sent this page's cookie.
  */
 import * as Crypto from "node:crypto"
 import type * as Http from "node:http"
-import { defaultBind } from "../config/schemas.ts"
 import * as Shared from "../host/http.ts"
 import { subprotocol } from "./protocol.ts"
 
@@ -42,7 +44,7 @@ const cookiesOf = ({ headers }: Http.IncomingMessage, name: string): ReadonlyArr
 
 /** Makes the access to the page on a port. Only hashes of its secrets are kept. */
 export const make = (port: number): Access => {
-  const hosts = [`${defaultBind}:${port}`, `localhost:${port}`]
+  const host = `lightbox-${Crypto.randomBytes(16).toString("hex")}.localhost:${port}`
   // Cookies of servers on other ports have other names.
   const name = `lightbox-${port}`
   const token = secret()
@@ -53,10 +55,16 @@ export const make = (port: number): Access => {
     const known = session
     return known !== undefined && cookiesOf(request, name).some((value) => isSame(value, known.cookie))
   }
-  const checkHost = (request: Http.IncomingMessage): void => Shared.checkHost(request, "http", hosts)
+  const checkHost = ({ headers }: Http.IncomingMessage): void => {
+    // The host is in no answer: whoever has not opened the link need not know it.
+    if (headers.host?.toLowerCase() !== host) throw new Shared.Refused(403, "Expected the host of the link.")
+    if (headers.origin !== undefined && headers.origin.toLowerCase() !== `http://${host}`) {
+      throw new Shared.Refused(403, "This origin is not allowed.")
+    }
+  }
 
   return {
-    url: `http://${hosts[0]}/?token=${token}`,
+    url: `http://${host}/?token=${token}`,
     checkHost,
     isOpen,
     open: (given) => {

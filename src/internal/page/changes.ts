@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Record from "effect/Record"
 import * as Stream from "effect/Stream"
+import * as Os from "node:os"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import * as Labels from "../ownership/labels.ts"
@@ -17,6 +18,11 @@ type Driver = Microsandbox.Microsandbox["Service"]
 /** How often a page is told what has changed. */
 export const Interval = Context.Reference<Duration.Duration>("effect-lightbox/internal/page/changes/Interval", {
   defaultValue: () => Duration.seconds(1)
+})
+
+/** How long a sandbox may take to be measured. One that does not answer must not keep the others from the page. */
+export const Patience = Context.Reference<Duration.Duration>("effect-lightbox/internal/page/changes/Patience", {
+  defaultValue: () => Duration.seconds(2)
 })
 
 /** Sandboxes that are measured at once. */
@@ -64,6 +70,7 @@ interface Look {
 
 /** Lists the sandboxes, and measures those that run. */
 const look = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<Look, LightboxError> {
+  const patience = yield* Patience
   const found = yield* driver.listSandboxes()
   const running = driver.capabilities.metrics ? found.filter(({ status }) => status === "running") : []
   // Measuring can be off or have just begun, and a sandbox can end meanwhile.
@@ -71,6 +78,7 @@ const look = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<Look
     running,
     (info) =>
       Effect.map(driver.readMetrics(info), (metrics) => [usageOf(info.id, metrics)]).pipe(
+        Effect.timeout(patience),
         Effect.orElseSucceed((): ReadonlyArray<Protocol.Usage> => [])
       ),
     { concurrency }
@@ -102,7 +110,10 @@ const changesOf = <Row extends { readonly id: string }, A>(
   const { changed, removed } = differ(known, rows)
   const isAny = changed.length + removed.length > 0
   return isAny
-    ? [make({ changed: [], removed }), ...parts(changed).map((changed) => make({ changed, removed: [] }))]
+    ? [
+        ...(removed.length === 0 ? [] : [make({ changed: [], removed })]),
+        ...parts(changed).map((changed) => make({ changed, removed: [] }))
+      ]
     : []
 }
 
@@ -122,33 +133,60 @@ export const make = Effect.fnUntraced(function* (
   const { backend, capabilities, home, version } = driver
 
   return Stream.suspend(() => {
-    const known = { sandboxes: new Map<string, string>(), builds: new Map<string, string>(), usages: new Map() }
+    const known = {
+      sandboxes: new Map<string, string>(),
+      builds: new Map<string, string>(),
+      usages: new Map<string, string>()
+    }
+    /** What the page is told that cannot be read. */
+    const troubles = new Map<string, string>()
     let isFirst = true
     const next = Effect.gen(function* () {
       const wasFirst = isFirst
       isFirst = false
       if (!wasFirst) yield* Effect.sleep(interval)
-      const trouble = (of: "sandboxes" | "builds") => (error: LightboxError) =>
-        [{ _tag: "Trouble", of, problem: error.message }] satisfies ReadonlyArray<Protocol.Change>
+      const trouble =
+        (of: "sandboxes" | "builds") =>
+        ({ message: problem }: LightboxError): ReadonlyArray<Protocol.Change> => {
+          if (troubles.get(of) === problem) return []
+          troubles.set(of, problem)
+          return [{ _tag: "Trouble", of, problem }]
+        }
+      const recovered = (of: "sandboxes" | "builds"): ReadonlyArray<Protocol.Change> =>
+        troubles.delete(of) ? [{ _tag: "Recovered", of }] : []
       const [ofSandboxes, ofBuilds] = yield* Effect.all(
         [
           Effect.match(sandboxes, {
             onFailure: trouble("sandboxes"),
             onSuccess: ({ rows, usages }): ReadonlyArray<Protocol.Change> => [
+              ...recovered("sandboxes"),
               ...changesOf(known.sandboxes, rows, (part) => ({ _tag: "Sandboxes" as const, ...part })),
-              ...parts(differ(known.usages, usages).changed).map((usages) => ({ _tag: "Usages" as const, usages }))
+              ...changesOf(known.usages, usages, ({ changed, removed }) => ({
+                _tag: "Usages" as const,
+                usages: changed,
+                removed
+              }))
             ]
           }),
           Effect.match(list, {
             onFailure: trouble("builds"),
-            onSuccess: (rows): ReadonlyArray<Protocol.Change> =>
-              changesOf(known.builds, rows, (part) => ({ _tag: "Builds" as const, ...part }))
+            onSuccess: (rows): ReadonlyArray<Protocol.Change> => [
+              ...recovered("builds"),
+              ...changesOf(known.builds, rows, (part) => ({ _tag: "Builds" as const, ...part }))
+            ]
           })
         ],
         { concurrency: 2 }
       )
       const { logs, snapshots, volumes } = capabilities
-      const hello = { _tag: "Hello", home, backend, version, can: { logs, snapshots, volumes } } as const
+      const hello = {
+        _tag: "Hello",
+        home,
+        backend,
+        version,
+        ...(backend === "local" || backend === "memory" ? {} : { machine: Os.hostname() }),
+        can: { logs, snapshots, volumes }
+      } as const
       return wasFirst ? [hello, ...ofBuilds, ...ofSandboxes, { _tag: "Ready" } as const] : [...ofBuilds, ...ofSandboxes]
     })
     return Stream.fromEffectRepeat(next).pipe(Stream.flattenIterable, Stream.rechunk(1))

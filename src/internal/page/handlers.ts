@@ -11,6 +11,7 @@ import * as Lightbox from "../../Lightbox.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
+import * as SandboxRecord from "../../SandboxRecord.ts"
 import * as Snapshot from "../../Snapshot.ts"
 import * as Volume from "../../Volume.ts"
 import { GuestPath } from "../config/schemas.ts"
@@ -90,6 +91,21 @@ const volumeOf = ({ createdAt, kind, labels, name, path, quota }: Microsandbox.V
   ...(createdAt === undefined ? {} : { createdAt: millis(createdAt) })
 })
 
+const endedOf = (record: SandboxRecord.Summary): Protocol.Ended => {
+  const { by, createdAt, endedAt, id, image, name, reason, snapshot, status } = record
+  return {
+    id,
+    name,
+    status,
+    reason,
+    endedAt: millis(endedAt),
+    ...by,
+    ...(image === undefined ? {} : { image }),
+    ...(snapshot === undefined ? {} : { snapshot }),
+    ...(createdAt === undefined ? {} : { createdAt: millis(createdAt) })
+  }
+}
+
 const decodePath = decoder(GuestPath, method, "path")
 
 /** Does something with a sandbox, to which it is connected meanwhile. */
@@ -118,16 +134,22 @@ export const layer = Protocol.operations.toLayer(
       logs: ({ name, system }) =>
         tellingAll(
           Stream.unwrap(
-            Effect.map(driver.getSandbox(name), (info) =>
-              Logs.read(driver, info, {
+            Effect.map(driver.getSandbox(name), (info) => {
+              const decode = Logs.sessionDecoder()
+              return Logs.read(driver, info, {
                 follow: true,
                 tail: Protocol.logTail,
                 sources: system ? Microsandbox.LogEntry.fields.source.literals : undefined
-              })
-            )
+              }).pipe(
+                Stream.map((entry): Protocol.LogEntry => ({
+                  at: millis(entry.timestamp),
+                  source: entry.source,
+                  text: decode(entry)
+                }))
+              )
+            })
           )
         ).pipe(
-          Stream.map(({ source, text, timestamp }): Protocol.LogEntry => ({ at: millis(timestamp), source, text })),
           Stream.mapArray((entries) => Arr.chunksOf(entries, Protocol.maxRows)),
           Stream.rechunk(1)
         ),
@@ -150,12 +172,13 @@ export const layer = Protocol.operations.toLayer(
       jobLog: ({ id, name }) =>
         providedAll(
           streaming(name, (sandbox) => {
+            // A job keeps both of its outputs as one.
             const decoder = new TextDecoder()
             return Stream.unwrap(Effect.map(sandbox.job(id), (job) => job.logs({ follow: true }))).pipe(
               Stream.map((event) =>
                 event._tag === "Output"
                   ? decoder.decode(event.bytes, { stream: true })
-                  : `\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
+                  : `${decoder.decode()}\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
               ),
               Stream.rechunk(1)
             )
@@ -189,8 +212,11 @@ export const layer = Protocol.operations.toLayer(
           within(
             name,
             Effect.fnUntraced(function* (sandbox) {
-              const part = sandbox.stream(yield* decodePath(path), { bytesToRead: Protocol.maxFileBytes + 1 })
-              const pieces = yield* Stream.runCollect(part)
+              const file = yield* decodePath(path)
+              if ((yield* sandbox.stat(file)).type === "Directory") {
+                return { folder: yield* sandbox.realPath(file), isText: false, isComplete: true, text: "" }
+              }
+              const pieces = yield* Stream.runCollect(sandbox.stream(file, { bytesToRead: Protocol.maxFileBytes + 1 }))
               const bytes = Buffer.concat(pieces)
               const shown = bytes.subarray(0, Protocol.maxFileBytes)
               const isText = !shown.includes(0)
@@ -222,6 +248,18 @@ export const layer = Protocol.operations.toLayer(
       resize: ({ columns, id, rows }) => telling(terminals.resize(id, { rows, columns })),
       // By its id: the name may be that of another one by now.
       stop: ({ id, name }) => telling(driver.stopSandbox({ name, id })),
+
+      ended: ({ name }) => provided(telling(Effect.map(SandboxRecord.list({ name }), (all) => all.map(endedOf)))),
+      endedDetail: ({ id }) =>
+        provided(
+          telling(
+            Effect.map(SandboxRecord.get(id), ({ output, system, ...summary }) => ({
+              ...endedOf(summary),
+              output,
+              system
+            }))
+          )
+        ),
 
       snapshots: ({ keep, olderThan }) =>
         provided(

@@ -75,6 +75,36 @@ export const Sandbox = Schema.Struct({
 
 export type Sandbox = typeof Sandbox.Type
 
+const ended = {
+  /** Of the record. */
+  id: Schema.String,
+  name: Schema.String,
+  status: SandboxStatus,
+  image: Schema.optionalKey(Schema.String),
+  snapshot: Schema.optionalKey(Schema.String),
+  /** Why it was removed, in words. */
+  reason: Schema.String,
+  createdAt: Schema.optionalKey(Schema.Finite),
+  endedAt: Schema.Finite,
+  /** The program that removed it. */
+  program: Schema.String,
+  pid: Schema.Int
+}
+
+/** A sandbox that was removed. */
+export const Ended = Schema.Struct(ended)
+
+export type Ended = typeof Ended.Type
+
+export const EndedDetail = Schema.Struct({
+  ...ended,
+  /** The last lines of its commands, and of its system log. */
+  output: Schema.Array(Schema.String),
+  system: Schema.Array(Schema.String)
+})
+
+export type EndedDetail = typeof EndedDetail.Type
+
 export const Usage = Schema.Struct({
   id: Schema.String,
   cpuPercent: Schema.Finite,
@@ -271,6 +301,8 @@ export const Change = Schema.Union([
     home: Schema.String,
     backend: Schema.String,
     version: Schema.String,
+    /** The machine of the server, if sandboxes run on others. */
+    machine: Schema.optionalKey(Schema.String),
     can: Schema.Struct({
       logs: Schema.Boolean,
       snapshots: Schema.Boolean,
@@ -278,12 +310,15 @@ export const Change = Schema.Union([
     })
   }),
   Schema.TaggedStruct("Sandboxes", { changed: Schema.Array(Sandbox), removed: Schema.Array(Schema.String) }),
-  Schema.TaggedStruct("Usages", { usages: Schema.Array(Usage) }),
+  /** `removed`: they are not measured any more. */
+  Schema.TaggedStruct("Usages", { usages: Schema.Array(Usage), removed: Schema.Array(Schema.String) }),
   Schema.TaggedStruct("Builds", { changed: Schema.Array(Build), removed: Schema.Array(Schema.String) }),
   /** Both lists are complete once. */
   Schema.TaggedStruct("Ready", {}),
   /** A list cannot be read for now. */
-  Schema.TaggedStruct("Trouble", { of: Schema.Literals(["sandboxes", "builds"]), problem: Schema.String })
+  Schema.TaggedStruct("Trouble", { of: Schema.Literals(["sandboxes", "builds"]), problem: Schema.String }),
+  /** It can be read again. */
+  Schema.TaggedStruct("Recovered", { of: Schema.Literals(["sandboxes", "builds"]) })
 ])
 
 export type Change = typeof Change.Type
@@ -322,7 +357,13 @@ export const operations = RpcGroup.make(
   }),
   Rpc.make("file", {
     payload: { name, path: Schema.String },
-    success: Schema.Struct({ text: Schema.String, isText: Schema.Boolean, isComplete: Schema.Boolean }),
+    success: Schema.Struct({
+      /** Of a link to a folder: the folder. */
+      folder: Schema.optionalKey(Schema.String),
+      text: Schema.String,
+      isText: Schema.Boolean,
+      isComplete: Schema.Boolean
+    }),
     error
   }),
   /** Forwards a port of the guest to a free port of this host while the page reads. */
@@ -345,6 +386,13 @@ export const operations = RpcGroup.make(
   }),
   Rpc.make("resize", { payload: { id: TerminalId, ...size }, error }),
   Rpc.make("stop", { payload: { name, id: Schema.String }, error }),
+  // Sandboxes that have ended.
+  Rpc.make("ended", {
+    payload: { name: Schema.optionalKey(Schema.NonEmptyString) },
+    success: Schema.Array(Ended),
+    error
+  }),
+  Rpc.make("endedDetail", { payload: { id: Schema.String }, success: EndedDetail, error }),
   // The rest.
   Rpc.make("snapshots", {
     payload: {

@@ -58,6 +58,9 @@ export const show = (
   return [`${indent}${style(format, sign)} ${isStyled ? style(format, shown) : shown}${end}`]
 }
 
+/** Builds that ended and are remembered by a view, because their events can arrive twice. */
+export const mostEnded = 1000
+
 /** Formats a time as a person would say it. */
 export const elapsed = (millis: number): string => {
   const unit = millis < 1000 ? 1 : millis < 60_000 ? 100 : 1000

@@ -4,6 +4,7 @@ import * as Lines from "./buildLine.ts"
 import { clean, oneLine } from "./terminalText.ts"
 
 interface Build {
+  readonly id: string
   readonly name: string
   /** Of this process. The events of a build in another process never include its first. */
   readonly isLocal: boolean
@@ -31,11 +32,23 @@ const stepText = (build: Build, step: Lines.Of<"StepCached" | "StepStarted" | "S
 /** Creates a view of any number of builds. */
 export const make = (): Lines.View => {
   const builds = new Map<string, Build>()
+  const ended = new Set<string>()
+
+  const end = (build: Build): void => {
+    build.isOver = true
+    ended.add(build.id)
+    for (const oldest of ended) {
+      if (ended.size <= Lines.mostEnded) break
+      ended.delete(oldest)
+      builds.delete(oldest)
+    }
+  }
 
   const buildOf = (event: BuildEvent): Build => {
     const known = builds.get(event.buildId)
     if (known !== undefined) return known
     const build: Build = {
+      id: event.buildId,
       name: oneLine(event.snapshot),
       isLocal: event.sequence === 0,
       sequence: -1,
@@ -58,7 +71,7 @@ export const make = (): Lines.View => {
     build.isWaiting = false
     const others = [...builds.values()]
     if (others.some(({ isWaiting }) => isWaiting)) return
-    for (const other of others) if (!other.isLocal) other.isOver = true
+    for (const other of others) if (!other.isLocal && !other.isOver) end(other)
   }
 
   const accept = (event: BuildEvent): ReadonlyArray<Lines.Line> => {
@@ -129,13 +142,13 @@ export const make = (): Lines.View => {
         build.generation = event.generation
         return []
       case "Finished": {
-        build.isOver = true
+        end(build)
         // The waiting build is about to report the same.
         if (!build.isLocal) return []
         return [Lines.finishedLine(labelOf(build), event, build.generation)]
       }
       case "Failed":
-        build.isOver = true
+        end(build)
         // The failed step already showed why.
         return Lines.failedLines(labelOf(build), event, build.explained !== undefined)
     }

@@ -55,9 +55,6 @@ interface Build {
 /** Output lines shown of a running step. */
 const runningLines = 4
 
-/** Builds that ended are remembered, because their events can arrive twice. */
-const mostEnded = 1000
-
 // =============================================================================
 // Rows
 // =============================================================================
@@ -234,7 +231,7 @@ export const make = (): Lines.View => {
     builds.delete(build.id)
     ended.add(build.id)
     for (const [id] of ended.entries()) {
-      if (ended.size <= mostEnded) break
+      if (ended.size <= Lines.mostEnded) break
       ended.delete(id)
     }
     for (const { child } of build.entries) if (child !== undefined) forget(child)

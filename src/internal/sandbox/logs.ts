@@ -46,3 +46,22 @@ export const read = (
       )
     )
   )
+
+/** Sessions whose characters can be split between entries. */
+const maxDecoders = 64
+
+/** Decodes the entries of each session on its own. Of many at once, the least recent loses a split character. */
+export const sessionDecoder = (): ((entry: Microsandbox.LogEntry) => string) => {
+  const decoders = new Map<string, TextDecoder>()
+  return ({ bytes, session, source }) => {
+    const key = `${source} ${session}`
+    const decoder = decoders.get(key) ?? new TextDecoder()
+    decoders.delete(key)
+    decoders.set(key, decoder)
+    for (const oldest of decoders.keys()) {
+      if (decoders.size <= maxDecoders) break
+      decoders.delete(oldest)
+    }
+    return decoder.decode(bytes, { stream: true })
+  }
+}

@@ -3,13 +3,11 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as ChildProcess from "node:child_process"
-import * as Fs from "node:fs/promises"
-import * as Os from "node:os"
-import * as Path from "node:path"
 import { driver, Json, Outputs, print } from "../environment.ts"
 import { nameFlags } from "../failure.ts"
 import * as Flags from "../flags.ts"
 import * as Shapes from "../json.ts"
+import * as BrowserFile from "./browserFile.ts"
 
 /** The program that opens a file in the browser of a desktop. */
 const openers: { readonly [platform: string]: string } = { darwin: "open", linux: "xdg-open" }
@@ -21,21 +19,12 @@ const hasDesktop = (): boolean =>
     process.env["DISPLAY"] !== undefined ||
     process.env["WAYLAND_DISPLAY"] !== undefined)
 
-/**
- * Opens a link in a browser, if that is possible: it is printed anyway. Others on this machine can see the arguments of
- * programs, so the browser is given a file that only this user can read, and that leads to the link.
- */
+/** Opens a link in a browser, if that is possible: it is printed anyway. */
 const openBrowser = Effect.fnUntraced(function* (url: string) {
   const program = openers[process.platform]
   if (program === undefined || !hasDesktop()) return
-  const folder = yield* Effect.acquireRelease(
-    Effect.promise(() => Fs.mkdtemp(Path.join(Os.tmpdir(), "lightbox-ui-"))),
-    (folder) => Effect.promise(() => Fs.rm(folder, { recursive: true, force: true }).catch(() => {}))
-  )
-  const file = Path.join(folder, "lightbox.html")
-  yield* Effect.promise(() =>
-    Fs.writeFile(file, `<!doctype html><meta http-equiv="refresh" content="0;url=${url}">`, { mode: 0o600 })
-  )
+  const file = yield* BrowserFile.write(url, BrowserFile.folders())
+  if (file === undefined) return
   const child = ChildProcess.spawn(program, [file], { detached: true, stdio: "ignore" })
   child.on("error", () => {})
   child.unref()
@@ -56,7 +45,7 @@ export const ui = Command.make(
     const { url } = yield* Page.serve({ port }).pipe(Effect.mapError(nameFlags({ port: "--port" })))
     yield* print(Shapes.Ui, { url }, { full: url })
     const { stdout } = yield* Outputs
-    if (open && stdout.isTTY === true && !(yield* Json)) yield* openBrowser(url)
+    if (open && stdout.isTTY === true && !(yield* Json)) yield* Effect.catchDefect(openBrowser(url), () => Effect.void)
     return yield* Effect.never
   }, Effect.scoped)
 ).pipe(

@@ -11,6 +11,8 @@ export interface State {
   readings: ReadonlyArray<Reading>
   details: ReadonlyMap<string, Detail>
   builds: ReadonlyArray<RunningBuild>
+  /** The number of builds, of which some may not be read. */
+  buildCount: number
   order: Order
   /** Rows above the first one that is seen. */
   offset: number
@@ -160,14 +162,14 @@ const buildColumns = (now: number): readonly [Column<RunningBuild>, ...Array<Col
 // Frame
 // =============================================================================
 
-const summary = ({ builds, offset, problem, readings }: State, room: number): string => {
+const summary = ({ buildCount, offset, problem, readings }: State, room: number): string => {
   if (problem !== undefined) return oneLine(problem)
   const cpu = readings.reduce((sum, { usage }) => sum + (usage?.cpuPercent ?? 0), 0)
   const memory = readings.reduce((sum, { usage }) => sum + (usage?.memory ?? 0), 0)
   const part = readings.length > room ? ` (${offset + 1}–${Math.min(readings.length, offset + room)})` : ""
   return [
     `${readings.length} ${readings.length === 1 ? "sandbox" : "sandboxes"}${part}`,
-    `${builds.length} ${builds.length === 1 ? "build" : "builds"}`,
+    `${buildCount} ${buildCount === 1 ? "build" : "builds"}`,
     `CPU ${cpu.toFixed(1)}%`,
     `memory ${bytes(memory)}`
   ].join(", ")
@@ -192,7 +194,7 @@ export const frame = (state: State, window: Window): ReadonlyArray<string> => {
   const room = roomIn(state, window)
   const [titles = "", ...lines] = table(sandboxColumns(state, now), readings, columns)
   const shownBuilds = buildsIn(state, window)
-  const more = state.builds.length - shownBuilds
+  const more = state.buildCount - shownBuilds
   const [buildTitles = "", ...buildLines] =
     shownBuilds === 0 ? [] : table(buildColumns(now), state.builds.slice(0, shownBuilds), columns)
   const body = [

@@ -150,7 +150,7 @@ export const readDetails = Effect.fnUntraced(function* (
 // =============================================================================
 
 /** Builds that are read and shown. */
-const mostBuilds = 20
+export const mostBuilds = 20
 
 const method = "top"
 
@@ -179,18 +179,36 @@ const doing = (event: BuildEvent): string => {
   }
 }
 
+/** The builds that run. */
+export interface RunningBuilds {
+  /** The first of them. */
+  readonly builds: ReadonlyArray<RunningBuild>
+  /** The number of all. */
+  readonly count: number
+}
+
 /** Reads the builds that run. Of a long record, only its ends are read: the last event says what the build does. */
 export const readBuilds = Effect.fnUntraced(function* (): Effect.fn.Return<
-  ReadonlyArray<RunningBuild>,
+  RunningBuilds,
   LightboxError,
   Microsandbox.Microsandbox
 > {
   const { home } = yield* Microsandbox.Microsandbox
   const entries = yield* Records.entries(method, home)
+  // Many records of one process have one owner.
+  const fates = new Map<string, boolean>()
+  for (const { owner } of entries) {
+    if (owner === undefined || fates.has(owner)) continue
+    fates.set(owner, (yield* Records.fateOf(home, owner)) === "running")
+  }
+  const running = entries
+    .filter(({ owner }) => owner !== undefined && fates.get(owner) === true)
+    // Those that began first, by the time in their ids.
+    .toSorted((a, b) => (a.path < b.path ? -1 : 1))
+  const read = running.slice(0, mostBuilds)
   const builds = yield* Effect.forEach(
-    entries.filter(({ owner }) => owner !== undefined).slice(0, mostBuilds),
+    read,
     Effect.fnUntraced(function* (entry) {
-      if ((yield* Records.fateOf(home, entry.owner)) !== "running") return []
       const { lines = [] } = (yield* Records.read(method, home, entry, "ends")) ?? {}
       const head = Option.getOrUndefined(decodeHead(lines[0] ?? ""))
       if (head === undefined || lines.some((line) => line.startsWith('{"_tag":"Ended"'))) return []
@@ -203,7 +221,8 @@ export const readBuilds = Effect.fnUntraced(function* (): Effect.fn.Return<
     }),
     { concurrency: 4 }
   )
-  return builds.flat().toSorted((a, b) => a.startedAt - b.startedAt)
+  const found = builds.flat().toSorted((a, b) => a.startedAt - b.startedAt)
+  return { builds: found, count: running.length - read.length + found.length }
 })
 
 /** The age of a sandbox. */

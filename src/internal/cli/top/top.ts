@@ -155,6 +155,7 @@ const watch = Effect.fnUntraced(function* (
     readings: [],
     details: new Map(),
     builds: [],
+    buildCount: 0,
     order: "name",
     offset: 0,
     showsJobs: false,
@@ -185,7 +186,9 @@ const watch = Effect.fnUntraced(function* (
   })
   const show = Effect.fnUntraced(function* (readings: ReadonlyArray<Readings.Reading>) {
     state.readings = readings
-    state.builds = yield* Effect.orElseSucceed(Readings.readBuilds(), () => [])
+    const { builds, count } = yield* Effect.orElseSucceed(Readings.readBuilds(), () => ({ builds: [], count: 0 }))
+    state.builds = builds
+    state.buildCount = count
     state.problem = undefined
     yield* paint
     yield* readDetails

@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useEffect, useState } from "preact/hooks"
 import type { BuildDetail, Problem as ProblemModel, Span, Step } from "../protocol.ts"
 import * as Connection from "./connection.ts"
-import { duration, oneLine } from "./format.ts"
+import { duration, oneLine, plain } from "./format.ts"
 import { Lines } from "./lines.ts"
 import { Age, Facts, Loading, Problem, State, useNow } from "./parts.tsx"
 import { Log } from "./rows.tsx"
@@ -155,7 +155,7 @@ const StepRow = ({
       </button>
       {isOpen ? (
         <div class="details" id={panel}>
-          {problem !== undefined && isBad(step) ? <pre class="cause">{problem}</pre> : null}
+          {problem !== undefined && isBad(step) ? <pre class="cause">{plain(problem)}</pre> : null}
           <Facts
             of={[
               ["Outcome", words[outcome]],
@@ -164,7 +164,9 @@ const StepRow = ({
               ["Attempts", attempts > 1 ? attempts : undefined],
               [
                 "Command",
-                step.description.trim().includes("\n") ? <pre class="script">{step.description.trim()}</pre> : undefined
+                step.description.trim().includes("\n") ? (
+                  <pre class="script">{plain(step.description.trim())}</pre>
+                ) : undefined
               ]
             ]}
           />

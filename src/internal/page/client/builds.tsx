@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useState } from "preact/hooks"
 import type { Build } from "../protocol.ts"
 import { duration, plural } from "./format.ts"
-import { Age, Empty, Loading, Search, State, useNow } from "./parts.tsx"
+import { Age, Empty, Loading, Problem, Search, State, useNow } from "./parts.tsx"
 import { Table } from "./rows.tsx"
 import { useStore } from "./store.ts"
 
@@ -14,11 +14,12 @@ const matches = ({ id, snapshot, status }: Build, query: string): boolean =>
   [id, snapshot, status].some((text) => text.toLowerCase().includes(query))
 
 export const Builds = (): JSX.Element => {
-  const { builds, isReady } = useStore()
+  const { builds, isReady, trouble } = useStore()
   const [query, setQuery] = useState("")
   const now = useNow()
   const shown = builds.filter((build) => matches(build, query.toLowerCase()))
   const failed = builds.filter(({ status }) => status === "failed").length
+  const problem = trouble.get("builds")
   const running = builds.filter(({ status }) => status === "running").length
   return (
     <>
@@ -33,9 +34,10 @@ export const Builds = (): JSX.Element => {
         </p>
         <Search label="Filter builds" value={query} onChange={setQuery} />
       </header>
+      {problem === undefined ? null : <Problem of={{ problem, reason: "" }} />}
       {!isReady ? (
         <Loading />
-      ) : builds.length === 0 ? (
+      ) : builds.length === 0 && problem === undefined ? (
         <Empty title="No build is recorded here yet.">
           <p>
             Every build leaves a record, whichever program runs it. Start with <code>lightbox build</code>.

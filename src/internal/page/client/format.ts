@@ -32,16 +32,41 @@ const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 
 export const time = (at: number): string => times.format(at)
 
+/** Cuts a text into parts of up to so many characters. None ends within a character of two code units. */
+export const cut = (text: string, most: number): ReadonlyArray<string> => {
+  const parts: Array<string> = []
+  for (let from = 0; from < text.length;) {
+    const to = from + most
+    const isSplit = (text.codePointAt(to - 1) ?? 0) > 0xffff && to < text.length
+    const end = isSplit ? to - 1 : to
+    parts.push(text.slice(from, end))
+    from = end
+  }
+  return parts
+}
+
 export const plural = (count: number, word: string): string =>
   `${count.toLocaleString()} ${word}${count === 1 ? "" : "s"}`
-
-/** One line of a description. */
-export const oneLine = (text: string): string => text.trim().replaceAll(/\s*[\r\n]\s*/g, " ")
 
 /** Control sequences of terminals, and characters that would hide or reorder text. */
 const sequences =
   /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b]*(?:\u001b\\)?|.)?/g
-const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
+const hidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
+
+/**
+ * A text of a guest as it is: what would hide or reorder some of it is shown as a mark. Other than in a log, nothing is left
+ * out, so that names and files that differ look different.
+ */
+export const plain = (text: string): string => text.replaceAll("\r\n", "\n").replaceAll(hidden, "\ufffd")
+
+/** The same in one line, such as the name of a file. */
+export const plainLine = (text: string): string => text.replaceAll(/[\t\n]/g, "\ufffd").replaceAll(hidden, "\ufffd")
+
+/** One line of a description or a command. */
+export const oneLine = (text: string): string =>
+  plain(text)
+    .trim()
+    .replaceAll(/\s*\n\s*/g, " ")
 
 /** Longer lines are cut. */
 const longest = 4000

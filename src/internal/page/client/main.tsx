@@ -6,6 +6,7 @@ import { BuildView } from "./build.tsx"
 import { Builds } from "./builds.tsx"
 import * as Connection from "./connection.ts"
 import { Doctor } from "./doctor.tsx"
+import { EndedList, EndedView } from "./ended.tsx"
 import { Hosts } from "./hosts.tsx"
 import { Empty } from "./parts.tsx"
 import { Sandboxes } from "./sandboxes.tsx"
@@ -56,6 +57,8 @@ const View = ({ route: [view, name, tab = ""] }: { readonly route: ReadonlyArray
       return name === undefined ? <Builds /> : <BuildView id={name} />
     case "sandboxes":
       return name === undefined ? <Sandboxes /> : <SandboxView name={name} tab={tab} key={name} />
+    case "ended":
+      return name === undefined ? <EndedList /> : <EndedView id={name} />
     case "snapshots":
       return <Snapshots />
     case "volumes":
@@ -77,8 +80,11 @@ const View = ({ route: [view, name, tab = ""] }: { readonly route: ReadonlyArray
 
 const Page = (): JSX.Element => {
   const route = useRoute()
-  const { connection, hello, sandboxes } = useStore()
-  const [view, name] = route
+  const { connection, hello, sandboxes, stopped } = useStore()
+  const [wanted, name] = route
+  // Those that have ended belong to the sandboxes.
+  const view = wanted === "ended" ? "sandboxes" : wanted
+  const isLive = connection === "open" && stopped === undefined
   const title = views.find(([key]) => key === view)?.[1] ?? "Lightbox"
   useEffect(() => {
     document.title = `${name ?? title} · Lightbox`
@@ -113,15 +119,19 @@ const Page = (): JSX.Element => {
             ))}
         </nav>
         <p class="home" title={hello?.home}>
-          <span class={`state ${connection === "open" ? "good" : "warn"}`}>
+          <span class={`state ${isLive ? "good" : "warn"}`}>
             <span class="dot" aria-hidden="true" />
-            {connection === "open" ? "live" : connection === "lost" ? "not connected" : "connecting"}
+            {isLive ? "live" : { open: "not live", lost: "not connected", connecting: "connecting" }[connection]}
           </span>
         </p>
       </header>
       {connection === "lost" ? (
         <p class="banner" role="status">
           Not connected, trying again. If <code>lightbox ui</code> has ended, start it again and open its new link.
+        </p>
+      ) : stopped !== undefined ? (
+        <p class="banner" role="status">
+          Nothing is updated for now, trying again. {stopped}
         </p>
       ) : null}
       <main id="main" tabIndex={-1} class={name === undefined ? `view ${view}` : `view one ${view}`}>

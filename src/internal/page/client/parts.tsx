@@ -3,7 +3,7 @@ import type { ComponentChildren, JSX } from "preact"
 import { useEffect, useId, useRef, useState } from "preact/hooks"
 import type { Problem as ProblemModel } from "../protocol.ts"
 import * as Connection from "./connection.ts"
-import { age, time } from "./format.ts"
+import { age, plain, time } from "./format.ts"
 
 // =============================================================================
 // States
@@ -53,8 +53,8 @@ export const Status = ({ of }: { readonly of: string }): JSX.Element => (
 /** Says what went wrong, and what to do. */
 export const Problem = ({ of }: { readonly of: ProblemModel }): JSX.Element => (
   <div class="problem" role="alert">
-    <p>{of.problem}</p>
-    {of.hint === undefined ? null : <p class="hint">{of.hint}</p>}
+    <p>{plain(of.problem)}</p>
+    {of.hint === undefined ? null : <p class="hint">{plain(of.hint)}</p>}
   </div>
 )
 

@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useEffect, useState } from "preact/hooks"
 import type { Entry, Job, Problem as ProblemModel, Sandbox } from "../protocol.ts"
 import * as Connection from "./connection.ts"
-import { bytes, duration, mode } from "./format.ts"
+import { bytes, duration, mode, oneLine, plain, plainLine } from "./format.ts"
 import { Lines } from "./lines.ts"
 import {
   Age,
@@ -22,6 +22,7 @@ import {
 } from "./parts.tsx"
 import { Log } from "./rows.tsx"
 import { useStore } from "./store.ts"
+import { EndedNamed } from "./ended.tsx"
 import { Terminal } from "./terminal.tsx"
 
 const tabs = ["overview", "logs", "jobs", "files", "terminal"] as const
@@ -325,7 +326,7 @@ const Jobs = ({ name }: Sandbox) => {
             >
               <span class="name">{job.id}</span>
               <State word={job.status} tone={{ running: "busy", succeeded: "good", failed: "bad" }[job.state]} />
-              <code class="what">{job.argv.join(" ")}</code>
+              <code class="what">{oneLine(job.argv.join(" "))}</code>
               <Age at={job.startedAt} now={now} />
             </button>
             {isOpen ? <JobLog name={name} job={job} /> : null}
@@ -344,21 +345,34 @@ const join = (folder: string, name: string): string => `${folder === "/" ? "" : 
 
 const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf("/")))
 
-const FileView = ({ name, path }: { readonly name: string; readonly path: string }) => {
+const FileView = ({
+  name,
+  onFolder,
+  path
+}: {
+  readonly name: string
+  readonly path: string
+  /** It is a link to this folder. */
+  readonly onFolder: (path: string) => void
+}) => {
   const [answer] = useAnswer("file", { name, path })
+  const folder = answer._tag === "Value" ? answer.value.folder : undefined
+  useEffect(() => {
+    if (folder !== undefined) onFolder(folder)
+  }, [folder])
   return (
     <Answered of={answer}>
-      {({ isComplete, isText, text }) =>
-        isText ? (
+      {({ folder, isComplete, isText, text }) =>
+        folder !== undefined ? null : isText ? (
           <>
             {isComplete ? null : <p class="quiet">Only the beginning is shown.</p>}
-            <pre class="file" tabIndex={0} aria-label={path}>
-              {text === "" ? "(empty)" : text}
+            <pre class="file" tabIndex={0} aria-label={plainLine(path)}>
+              {text === "" ? "(empty)" : plain(text)}
             </pre>
           </>
         ) : (
           <p class="quiet">
-            This is not text. Copy it with <code>lightbox cp {`${name}:${path}`} .</code>
+            This is not text. Copy it with <code>lightbox cp {`${name}:${plainLine(path)}`} .</code>
           </p>
         )
       }
@@ -392,7 +406,7 @@ const Files = ({ cwd, name }: Sandbox) => {
             class="link"
             onClick={() => go(`/${parts.slice(0, at + 1).join("/")}`)}
           >
-            {part}
+            {plainLine(part)}
           </button>
         ))}
         <button type="button" class="small" onClick={again}>
@@ -402,7 +416,7 @@ const Files = ({ cwd, name }: Sandbox) => {
       <div class={file === undefined ? "files" : "files two"}>
         <Answered of={answer}>
           {({ entries, isComplete }) => (
-            <ul class="entries" aria-label={`Files in ${folder}`}>
+            <ul class="entries" aria-label={`Files in ${plainLine(folder)}`}>
               {folder === "/" ? null : (
                 <li>
                   <button type="button" class="entry" onClick={() => go(parentOf(folder))}>
@@ -422,7 +436,7 @@ const Files = ({ cwd, name }: Sandbox) => {
                       onClick={() => (isFolder ? go(path) : setFile(path))}
                     >
                       <span class="name">
-                        {entry}
+                        {plainLine(entry)}
                         {isFolder ? "/" : ""}
                       </span>
                       <span class="quiet">{isFolder ? "" : bytes(size)}</span>
@@ -439,7 +453,7 @@ const Files = ({ cwd, name }: Sandbox) => {
             </ul>
           )}
         </Answered>
-        {file === undefined ? null : <FileView name={name} path={file} />}
+        {file === undefined ? null : <FileView key={file} name={name} path={file} onFolder={go} />}
       </div>
     </>
   )
@@ -460,8 +474,9 @@ export const SandboxView = ({ name, tab: wanted }: { readonly name: string; read
   if (sandbox === undefined) {
     return (
       <Empty title={`There is no sandbox named "${name}".`}>
+        <EndedNamed name={name} />
         <p>
-          It may have ended. <a href="#/sandboxes">All sandboxes</a>
+          <a href="#/sandboxes">All sandboxes</a>, <a href="#/ended">ended sandboxes</a>
         </p>
       </Empty>
     )

@@ -23,11 +23,14 @@ export const Sandboxes = (): JSX.Element => {
         <h1>Sandboxes</h1>
         <p>{`${plural(sandboxes.length, "sandbox").replace(/xs$/, "xes")} · ${running.toLocaleString()} running`}</p>
         <Search label="Filter sandboxes" value={query} onChange={setQuery} />
+        <a class="end" href="#/ended">
+          Ended sandboxes
+        </a>
       </header>
       {problem === undefined ? null : <Problem of={{ problem, reason: "" }} />}
       {!isReady ? (
         <Loading />
-      ) : sandboxes.length === 0 ? (
+      ) : sandboxes.length === 0 && problem === undefined ? (
         <Empty title="There are no sandboxes.">
           <p>
             They appear here as soon as a program launches one. Try <code>lightbox run --image alpine -- sleep 60</code>

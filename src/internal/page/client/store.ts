@@ -19,6 +19,8 @@ export const store = {
   hello: undefined as Hello | undefined,
   connection: "connecting" as Connection.State,
   isReady: false,
+  /** Why the server tells no changes for now, if it does not. */
+  stopped: undefined as string | undefined,
   trouble: new Map<string, string>(),
   builds: [] as ReadonlyArray<Build>,
   sandboxes: [] as ReadonlyArray<Sandbox>,
@@ -57,6 +59,11 @@ const names = new Intl.Collator(undefined, { numeric: true })
 
 const order: { readonly [status: string]: number } = { running: 0, starting: 1, draining: 1, paused: 2, crashed: 3 }
 
+/** What a sandbox used last says nothing once it does not run. */
+const forgetUnlessRunning = (id: string): void => {
+  if (sandboxes.get(id)?.status !== "running") store.usages.delete(id)
+}
+
 const apply = (change: Change): void => {
   switch (change._tag) {
     case "Hello":
@@ -64,26 +71,35 @@ const apply = (change: Change): void => {
       break
     case "Ready":
       store.isReady = true
+      // They ended while nothing was told.
+      for (const id of store.usages.keys()) forgetUnlessRunning(id)
       break
     case "Trouble":
       store.trouble.set(change.of, change.problem)
       break
+    case "Recovered":
+      store.trouble.delete(change.of)
+      break
     case "Builds":
-      store.trouble.delete("builds")
       for (const id of change.removed) builds.delete(id)
       for (const build of change.changed) builds.set(build.id, build)
       break
     case "Sandboxes":
-      store.trouble.delete("sandboxes")
       for (const id of change.removed) {
         sandboxes.delete(id)
         store.usages.delete(id)
       }
-      for (const sandbox of change.changed) sandboxes.set(sandbox.id, sandbox)
+      for (const sandbox of change.changed) {
+        sandboxes.set(sandbox.id, sandbox)
+        forgetUnlessRunning(sandbox.id)
+      }
       break
     case "Usages":
+      for (const id of change.removed) store.usages.delete(id)
       for (const usage of change.usages) {
-        const before = store.usages.get(usage.id)
+        const known = store.usages.get(usage.id)
+        // After a restart, the samples are those of another run.
+        const before = known !== undefined && known.last.uptime <= usage.uptime ? known : undefined
         store.usages.set(usage.id, {
           last: usage,
           cpu: [...(before?.cpu ?? []), usage.cpuPercent].slice(-samples),
@@ -93,18 +109,28 @@ const apply = (change: Change): void => {
   }
 }
 
-/** Begins to listen. */
-export const listen = (): void => {
-  Connection.onState((state) => {
-    store.connection = state
+const restart = (): void => {
+  builds.clear()
+  sandboxes.clear()
+  store.trouble.clear()
+}
+
+/** Milliseconds after which the server is asked again. */
+const pause = 2000
+
+const watch = (): void => {
+  const onEnd = (problem: string): void => {
+    store.stopped = problem
     changed()
-  })
+    setTimeout(watch, pause)
+  }
+  restart()
   Connection.follow("watch", undefined, {
-    restart: () => {
-      builds.clear()
-      sandboxes.clear()
-    },
+    restart,
+    end: () => onEnd("The server has stopped telling what changes."),
+    problem: ({ problem }) => onEnd(problem),
     values: (values) => {
+      store.stopped = undefined
       values.forEach(apply)
       const tags = new Set(values.map(({ _tag }) => _tag))
       // Nothing flickers while the lists come in again.
@@ -119,4 +145,13 @@ export const listen = (): void => {
       changed()
     }
   })
+}
+
+/** Begins to listen. */
+export const listen = (): void => {
+  Connection.onState((state) => {
+    store.connection = state
+    changed()
+  })
+  watch()
 }

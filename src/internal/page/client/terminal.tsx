@@ -3,12 +3,18 @@ import type { JSX } from "preact"
 import { useEffect, useRef, useState } from "preact/hooks"
 import type { Problem as ProblemModel } from "../protocol.ts"
 import * as Connection from "./connection.ts"
+import { cut } from "./format.ts"
 import { Problem } from "./parts.tsx"
 
 /** Characters that are sent at once. */
 const most = 8 * 1024
 
 const bytesOf = (base64: string): Uint8Array => Uint8Array.from(atob(base64), (letter) => letter.codePointAt(0) ?? 0)
+
+/** The id of the text that says how to leave. */
+const help = "terminal-help"
+
+const isLeaving = ({ ctrlKey, key, shiftKey }: KeyboardEvent): boolean => ctrlKey && shiftKey && key === "ArrowUp"
 
 const loadStyle = (): void => {
   if (document.querySelector("link[data-xterm]") !== null) return
@@ -43,15 +49,22 @@ export const Terminal = ({ name }: { readonly name: string }): JSX.Element => {
       })
       const fit = new FitAddon()
       terminal.loadAddon(fit)
+      // All other keys go to the guest, also Tab: without this one, the keyboard would not come out of it.
+      terminal.attachCustomKeyEventHandler((event) => {
+        if (!isLeaving(event)) return true
+        event.preventDefault()
+        if (event.type === "keydown") document.querySelector<HTMLElement>(".tabs [aria-current]")?.focus()
+        return false
+      })
       terminal.open(element)
+      terminal.textarea?.setAttribute("aria-describedby", help)
       fit.fit()
       terminal.focus()
       const id = crypto.randomUUID()
       // One part after the other, as they were typed.
       let typing: Promise<unknown> = Promise.resolve()
       const type = (text: string) => {
-        for (let at = 0; at < text.length; at += most) {
-          const part = text.slice(at, at + most)
+        for (const part of cut(text, most)) {
           typing = typing.then(() => Connection.request("type", { id, text: part })).catch(() => {})
         }
       }
@@ -102,8 +115,11 @@ export const Terminal = ({ name }: { readonly name: string }): JSX.Element => {
           </button>
         </div>
       )}
-      <div class="shell" ref={box} role="region" aria-label={`Terminal in ${name}`} />
-      <p class="quiet">The shell ends when you leave this view.</p>
+      <p class="quiet" id={help}>
+        Keys go to the shell; <kbd>Ctrl</kbd>+<kbd>Shift</kbd>+<kbd>↑</kbd> leaves the terminal. The shell ends when you
+        leave this view.
+      </p>
+      <div class="shell" ref={box} role="region" aria-label={`Terminal in ${name}`} aria-describedby={help} />
     </>
   )
 }
