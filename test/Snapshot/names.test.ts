@@ -490,7 +490,7 @@ describe("pruning", () => {
       for (let time = 0; time < 2; time++) yield* Snapshot.load(path, { name: "tool", overwrite: true })
       assert.strictEqual((yield* Snapshot.list({ layers: true })).length, 2 + 1 + 3)
       const report = yield* Snapshot.prune({ keep: 1, olderThan: "1 day", maxBytes: "1G" })
-      assert.deepStrictEqual(removed(report), { "removed: its name keeps 1 generations": 2 })
+      assert.deepStrictEqual(removed(report), { "removed: its name keeps 1 generation": 2 })
       assert.deepStrictEqual(
         (yield* Snapshot.list()).map(({ name }) => name),
         ["app", "tool"]

@@ -95,7 +95,7 @@ export const prune = (
           kept(`it was used less than ${Duration.format(options.olderThan)} ago`)
         } else {
           const reason = dropped.has(snapshot.name)
-            ? `its name keeps ${options.keep} generations`
+            ? `its name keeps ${options.keep} ${options.keep === 1 ? "generation" : "generations"}`
             : "only builds can use it"
           candidates.push({
             snapshot,
