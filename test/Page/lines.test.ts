@@ -25,6 +25,20 @@ describe("the lines of a log", () => {
     assert.strictEqual(lines.all[1]?.text, "next")
   })
 
+  it("stay bounded when there are many long ones, and lose the first", () => {
+    const lines = new Lines()
+    const count = 12_000
+    const long = "x".repeat(3990)
+    for (let at = 1; at <= count; at++) lines.add(`${at} ${long}\n`)
+    assert.isBelow(
+      lines.all.reduce((sum, { text }) => sum + text.length, 0),
+      40 * 1024 * 1024
+    )
+    assert.strictEqual(lines.dropped + lines.all.length, count)
+    assert.match(lines.all[0]?.text ?? "", new RegExp(`^${lines.dropped + 1} x`))
+    assert.match(lines.all.at(-1)?.text ?? "", new RegExp(`^${count} x`))
+  })
+
   it("show what was written last over a line that does not end", () => {
     const lines = new Lines()
     for (let count = 0; count <= 20_000; count++) lines.add(`\rdownloaded ${count} of 20000`)

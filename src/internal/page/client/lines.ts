@@ -3,6 +3,9 @@ import { clean } from "./format.ts"
 
 const most = 200_000
 
+/** Characters of all lines: a guest decides how long they are. */
+const mostCharacters = 32 * 1024 * 1024
+
 /** Characters that are kept of a line until it ends: more than are shown, for some of them are not. */
 const longest = 64 * 1024
 
@@ -24,6 +27,7 @@ export class Lines {
   /** Replaced when something is added. */
   all: Array<Line> = []
   dropped = 0
+  private characters = 0
   private readonly rest = new Map<Line["kind"], string>()
 
   /** Adds a piece, which can end within a line. */
@@ -31,31 +35,46 @@ export class Lines {
     const [first = "", ...others] = text.split("\n")
     let rest = grow(this.rest.get(kind) ?? "", first)
     for (const other of others) {
-      this.all.push({ text: clean(rest), kind })
+      this.push(rest, kind)
       rest = grow("", other)
     }
     this.rest.set(kind, rest)
-    if (this.all.length > most * 1.1) {
-      this.dropped += this.all.length - most
-      this.all = this.all.slice(-most)
+    this.drop()
+  }
+
+  private push(text: string, kind: Line["kind"]): void {
+    const line = { text: clean(text), kind }
+    this.all.push(line)
+    this.characters += line.text.length
+  }
+
+  /** Drops the first lines if there are too many: some more than necessary, so that it is done now and then only. */
+  private drop(): void {
+    if (this.all.length <= most * 1.1 && this.characters <= mostCharacters * 1.1) return
+    let from = 0
+    while (this.all.length - from > most || this.characters > mostCharacters) {
+      this.characters -= this.all[from++]?.text.length ?? 0
     }
+    this.dropped += from
+    this.all = this.all.slice(from)
   }
 
   /** Adds a line that is not part of the output. */
   note(text: string): void {
     this.flush()
-    this.all.push({ text, kind: "note" })
+    this.push(text, "note")
   }
 
   /** Ends lines that have no end yet. */
   flush(): void {
-    for (const [kind, text] of this.rest) if (text !== "") this.all.push({ text: clean(text), kind })
+    for (const [kind, text] of this.rest) if (text !== "") this.push(text, kind)
     this.rest.clear()
   }
 
   clear(): void {
     this.all = []
     this.dropped = 0
+    this.characters = 0
     this.rest.clear()
   }
 }
