@@ -207,7 +207,10 @@ const filePart = (project: string, file: string, on: (words: Words) => Words = (
 /** These take more than five minutes each, and start first, so that no processor is idle at the end. */
 const longest = [
   "test/examples/examples.vm.test.ts",
+  "test/examples/programs.vm.test.ts",
   "test/Microsandbox/microsandbox.vm.test.ts",
+  "test/Microsandbox/commands.vm.test.ts",
+  "test/Microsandbox/jobs.vm.test.ts",
   "test/Snapshot/rebuilds.vm.test.ts",
   "test/cli/cli.vm.test.ts",
   "test/Sandbox/Sandbox.vm.test.ts"

@@ -46,7 +46,11 @@ const cases =
       timeout
     )
 
+export type GroupName = (typeof groups)[number]
+
 const groups = ["images", "sandboxes", "captures", "commands", "jobs", "readiness", "files"] as const
+
+const inOneSandbox = ["commands", "jobs", "readiness", "files"] as const
 
 /** Declares the cases for a backend: all, or those of some groups. */
 export const contract = <E>(
@@ -55,7 +59,7 @@ export const contract = <E>(
     readonly layer: Layer.Layer<Bench.Bench | Services, E>
     /** Milliseconds for one case. */
     readonly timeout: number
-    readonly groups?: ReadonlyArray<(typeof groups)[number]>
+    readonly groups?: ReadonlyArray<GroupName>
   }
 ): void => {
   const { timeout } = options
@@ -64,6 +68,7 @@ export const contract = <E>(
     if (wanted.has("images")) images(cases<never>(it, timeout))
     if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
     if (wanted.has("captures")) captures(cases<never>(it, timeout))
+    if (!inOneSandbox.some((name) => wanted.has(name))) return
     it.layer(Bench.shared(everyday), { timeout })("in one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)
       if (wanted.has("commands")) commands(test)

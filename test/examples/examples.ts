@@ -80,14 +80,14 @@ const pairs: ReadonlyArray<Example> = [
     prints: ["setup step exited with code 1: cat /work/package.json", /^\/work$/m]
   },
   { path: "debug/slow-pull", prints: [/resolv/i, /^test$/m] },
-  ...Object.entries(programs).map(([path, prints]) => ({ path, prints })),
   { path: "snapshots/remove", prints: ["false"] }
 ]
 
-/** In this form only. */
+/** These need no others. */
+const apart: ReadonlyArray<Example> = Object.entries(programs).map(([path, prints]) => ({ path, prints }))
+
+/** In this form only, and they need no others. */
 const single: ReadonlyArray<Example> = [
-  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] },
-  { path: "cleanup/volumes.ts", prints: ["pr-1234: kept"] },
   { path: "pool/main.ts", prints: [/^agent did: release$/m, /sandboxes handed out/] },
   {
     path: "build-events/main.ts",
@@ -106,22 +106,35 @@ const single: ReadonlyArray<Example> = [
 
 const forms = [".ts", ".promise.ts"] as const
 
-const inForms = (of: (index: number) => ReadonlyArray<number>): ReadonlyArray<Example> =>
-  pairs.flatMap((example, index) =>
+const inForms = (
+  examples: ReadonlyArray<Example>,
+  of: (index: number) => ReadonlyArray<number>
+): ReadonlyArray<Example> =>
+  examples.flatMap((example, index) =>
     of(index).map((form) => ({ ...example, path: `${example.path}${forms[form % forms.length]}` }))
   )
 
+/** In this form only. */
+const last: ReadonlyArray<Example> = [
+  { path: "cleanup/volumes.promise.ts", prints: ["0 removed"] },
+  { path: "cleanup/volumes.ts", prints: ["pr-1234: kept"] }
+]
+
 /** All of them. */
-export const all: ReadonlyArray<Example> = [...inForms(() => [0, 1]), ...single]
+export const all: ReadonlyArray<Example> = [...inForms([...pairs, ...apart], () => [0, 1]), ...last, ...single]
+
+const ofThisRun = (index: number): ReadonlyArray<number> => [
+  process.env["LIGHTBOX_FORMS"] === "others" ? index + 1 : index
+]
 
 /**
  * Those of one run: of each pair one form, the next pair's in the other. They share names and snapshots, so each works
  * on what an example in the other form has made. `LIGHTBOX_FORMS=others` swaps the forms.
  */
-export const chosen: ReadonlyArray<Example> = [
-  ...inForms((index) => [process.env["LIGHTBOX_FORMS"] === "others" ? index + 1 : index]),
-  ...single
-]
+export const chosen: ReadonlyArray<Example> = [...inForms(pairs, ofThisRun), ...last]
+
+/** Those of one run that need no others. */
+export const chosenApart: ReadonlyArray<Example> = [...inForms(apart, ofThisRun), ...single]
 
 // =============================================================================
 // Tests
@@ -152,7 +165,7 @@ const project = Layer.effectDiscard(
 )
 
 /** Tests of some of the examples, on their own home. */
-export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
+export const suite = (title: string, examples: ReadonlyArray<Example>, snapshots: ReadonlyArray<string>): void =>
   layer(Layer.provideMerge(project, Support.layer), { excludeTestServices: true })(title, (it) => {
     for (const example of examples) {
       it.effect(example.path, () =>
@@ -170,7 +183,5 @@ export const suite = (title: string, examples: ReadonlyArray<Example>): void =>
       )
     }
 
-    it.effect("leave nothing but the snapshots they built", () =>
-      Support.assertNothingLeft({ snapshots: ["agents-xl", "lightbox", "py-data", "python-ci"] })
-    )
+    it.effect("leave nothing but the snapshots they built", () => Support.assertNothingLeft({ snapshots }))
   })

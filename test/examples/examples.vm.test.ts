@@ -33,4 +33,4 @@ describe("examples", () => {
   })
 })
 
-Examples.suite("examples", Examples.chosen)
+Examples.suite("examples", Examples.chosen, ["agents-xl", "lightbox", "py-data", "python-ci"])
