@@ -403,6 +403,40 @@ describe("a program", () => {
     })
   )
 
+  it.effect("does not take an operation for one that failed because its session ended under way", () =>
+    Effect.gen(function* () {
+      const { control, url } = yield* Support.host({ faults: [MicrosandboxMemory.hangAt("createVolume")] })
+      const line = yield* Support.unreliable(url)
+      const ending = yield* Clients.make({ method: "test", url, token: Support.token })
+      /** Ends the session of a program at the host, as a host does that is stopped. */
+      const end = (client: Clients.Client) => {
+        const headers = { [Protocol.headers.session]: client.opened.session }
+        return ending.write("test", (rpc) => rpc.close(undefined, { headers }))
+      }
+      const begun = Effect.map(
+        control.calls,
+        (calls) => calls.filter(({ operation }) => operation === "createVolume").length
+      )
+      for (const isAnswerLost of [true, false]) {
+        const client = yield* Clients.make({ method: "test", url: line.url, token: Support.token })
+        const before = yield* begun
+        const creating = yield* Effect.forkScoped(
+          client.write("test", (rpc, call) => rpc.createVolume({ name: "maybe", kind: "directory" }, call))
+        )
+        yield* until(begun, (count) => count > before)
+        if (isAnswerLost) yield* line.cut
+        yield* end(client)
+        const lost = yield* Effect.flip(meanwhile(Fiber.join(creating)))
+        assert.deepInclude(lost.reason, { _tag: "HostUnavailable", kind: "Lost" })
+        assert.strictEqual(lost.outcome, "unknown")
+        // Nothing of what comes next is lost: it has a new session.
+        yield* client.write("test", (rpc, call) => rpc.removeImage({ reference: "none", force: true }, call)).pipe(
+          Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
+        )
+      }
+    })
+  )
+
   it.live("survives a restart of its host: typed errors, and detached sandboxes are there", () =>
     Effect.gen(function* () {
       const context = yield* Layer.build(MicrosandboxMemory.layer({ home: yield* Support.folder("h") }))

@@ -72,10 +72,12 @@ export interface Sessions {
   readonly cancel: (session: Session, request: string) => Effect.Effect<void>
 }
 
-/** The result of an operation. One that was ended has none. */
+/** The result of an operation. One that was ended has none, and may have done a part of its work. */
 export const resultOf = <A>(fiber: Fiber.Fiber<A, LightboxError>): Effect.Effect<A, LightboxError> =>
   Effect.flatMap(Fiber.await(fiber), (exit) =>
-    Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause) ? Effect.fail(ended()) : exit
+    Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)
+      ? Effect.fail(unavailable("Lost", "it has ended the operation together with the session of this program"))
+      : exit
   )
 
 /** Requires a scope of a token. */

@@ -116,7 +116,17 @@ export const make = Effect.fnUntraced(function* (options: {
     isGone = true
     Deferred.doneUnsafe(all, Effect.void)
   })
-  const asking = <A>(method: string, call: Call, run: Run<A>): Effect.Effect<A, LightboxError> => {
+  const asking = <A>(
+    method: string,
+    call: Call,
+    run: Run<A>,
+    options: {
+      /** What must not happen twice has an unknown outcome if its session ended after an answer was lost. */
+      readonly isOnce?: boolean
+      readonly onEnded?: Effect.Effect<void>
+    } = {}
+  ): Effect.Effect<A, LightboxError> => {
+    const { isOnce = false, onEnded = Effect.void } = options
     // An answer that was lost once may have had an effect, even if the host cannot be reached any more.
     let lost: LightboxError | undefined
     return attempt(method, call, run).pipe(
@@ -137,7 +147,10 @@ export const make = Effect.fnUntraced(function* (options: {
           isGone = Failures.isTransient(error)
         })
       ),
-      Effect.mapError((error) => (Failures.isTransient(error) ? (lost ?? error) : error)),
+      Effect.tapError((error) => (Failures.isEnded(error) ? onEnded : Effect.void)),
+      Effect.mapError((error) =>
+        Failures.isTransient(error) || (isOnce && Failures.isEnded(error)) ? (lost ?? error) : error
+      ),
       // A host that hangs keeps its connections.
       Effect.raceFirst(Effect.flatMap(silence, () => Effect.fail(unanswered(method))))
     )
@@ -176,13 +189,16 @@ export const make = Effect.fnUntraced(function* (options: {
         )
       : open
   }).pipe(Semaphore.withPermits(turn, 1))
-  const inSession = <A>(method: string, request: string | undefined, run: Run<A>): Effect.Effect<A, LightboxError> =>
+  const inSession = <A>(
+    method: string,
+    request: string | undefined,
+    run: Run<A>,
+    isOnce = false
+  ): Effect.Effect<A, LightboxError> =>
     Effect.flatMap(session, (opened) => {
       const id = request === undefined ? {} : { [Protocol.headers.request]: request }
       const call = { headers: { ...headersOf(opened), ...id } }
-      const asked = Effect.tapError(asking(method, call, run), (error) =>
-        Failures.isEnded(error) ? ended(opened.session) : Effect.void
-      )
+      const asked = asking(method, call, run, { isOnce, onEnded: ended(opened.session) })
       return request === undefined
         ? asked
         : Effect.onInterrupt(asked, () =>
@@ -221,7 +237,7 @@ export const make = Effect.fnUntraced(function* (options: {
     url,
     opened,
     read: (method, run) => orRenewed(inSession(method, undefined, run)),
-    write: (method, run) => Effect.suspend(() => inSession(method, randomId(), run)),
+    write: (method, run) => Effect.suspend(() => inSession(method, randomId(), run, true)),
     end: (method, run) => orRenewed(Effect.suspend(() => inSession(method, randomId(), run))),
     headers: Effect.map(session, (opened) => ({ ...common, ...headersOf(opened) })),
     holding: (change) => {
