@@ -14,18 +14,22 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Path from "node:path"
+import type { Services } from "../../src/Driver.ts"
 import * as Gateway from "../../src/Gateway.ts"
 import * as Clients from "../../src/internal/driver/remote/client.ts"
 import * as Protocol from "../../src/internal/driver/remote/protocol.ts"
+import * as HomeFiles from "../../src/internal/ownership/files.ts"
 import * as Image from "../../src/Image.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
+import { Ownership } from "../../src/Ownership.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
+import * as Relay from "../Relay.ts"
 import * as Support from "./support.ts"
 
 const image = "busybox"
@@ -250,6 +254,28 @@ describe("a host", () => {
     })
   )
 
+  it.effect("passes on what the holder of a lock prints in its order, many lines at once", () =>
+    Effect.gen(function* () {
+      const { here, url } = yield* Support.host()
+      const relay = yield* Relay.make(url)
+      const { services } = yield* program(relay.url)
+      const tryLock = (services: Context.Context<Services>) =>
+        HomeFiles.of(Context.get(services, Microsandbox.Microsandbox), Context.get(services, Ownership)).tryLock("one")
+      const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
+      const held = yield* Scope.provide(tryLock(services), scope)
+      const waits = yield* tryLock(here)
+      assert.isTrue("lock" in held && "waiting" in waits)
+      if (!("lock" in held) || !("waiting" in waits)) return
+      const before = relay.asked.length
+      const lines = Array.from({ length: 1000 }, (_, index) => `line ${index}`)
+      for (const line of lines) held.lock.send(line)
+      // What was printed before a lock is released arrives.
+      yield* Scope.close(scope, Exit.void)
+      assert.deepStrictEqual(yield* Stream.runCollect(waits.waiting), lines)
+      assert.isBelow(relay.asked.length - before, 10)
+    })
+  )
+
   it.effect("takes no path for a name, and no note of a file", () =>
     Effect.gen(function* () {
       const { home, url } = yield* Support.host()
@@ -430,9 +456,9 @@ describe("a program", () => {
         assert.deepInclude(lost.reason, { _tag: "HostUnavailable", kind: "Lost" })
         assert.strictEqual(lost.outcome, "unknown")
         // Nothing of what comes next is lost: it has a new session.
-        yield* client.write("test", (rpc, call) => rpc.removeImage({ reference: "none", force: true }, call)).pipe(
-          Effect.catchReason("LightboxError", "NotFound", () => Effect.void)
-        )
+        yield* client
+          .write("test", (rpc, call) => rpc.removeImage({ reference: "none", force: true }, call))
+          .pipe(Effect.catchReason("LightboxError", "NotFound", () => Effect.void))
       }
     })
   )

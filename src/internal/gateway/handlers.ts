@@ -116,16 +116,26 @@ export const make = (context: Context) => {
     (payload: P, request: Request): Effect.Effect<A, LightboxError> =>
       Effect.flatMap(sessionOf(request, "read"), (session) => run(payload, session))
 
-  /** An operation that changes something: it runs once, and goes on until it is cancelled. */
-  const writing = <P, A>(run: (payload: P, session: Sessions.Session) => Effect.Effect<A, LightboxError>) => {
+  const changing = <P, A>(
+    run: (payload: P, session: Sessions.Session) => Effect.Effect<A, LightboxError>,
+    options: { readonly isEnding: boolean }
+  ) => {
     const runs: Sessions.Runs<A> = new WeakMap()
     return (payload: P, request: Request): Effect.Effect<A, LightboxError> =>
       Effect.gen(function* () {
         const session = yield* sessionOf(request, "write")
         const id = request.headers[Protocol.headers.request]
-        return yield* Sessions.resultOf(yield* sessions.once(session, id, runs, run(payload, session)))
+        return yield* Sessions.resultOf(yield* sessions.once(session, id, runs, run(payload, session), options))
       })
   }
+
+  /** An operation that changes something: it runs once, and goes on until it is cancelled. */
+  const writing = <P, A>(run: (payload: P, session: Sessions.Session) => Effect.Effect<A, LightboxError>) =>
+    changing(run, { isEnding: false })
+
+  /** The same for one that ends something, which a host never has too many of. */
+  const ending = <P, A>(run: (payload: P, session: Sessions.Session) => Effect.Effect<A, LightboxError>) =>
+    changing(run, { isEnding: true })
 
   /** An operation that changes something, and tells how far it is. */
   const telling = <P, T, A, E>(
@@ -144,7 +154,7 @@ export const make = (context: Context) => {
             for (const listener of heard) listener(progress)
           }
           const id = request.headers[Protocol.headers.request]
-          const fiber = yield* sessions.once(session, id, runs, run(payload, session, tell))
+          const fiber = yield* sessions.once(session, id, runs, run(payload, session, tell), { isEnding: false })
           const shared = listeners.get(fiber) ?? heard
           listeners.set(fiber, shared)
           const listener = (progress: T) => {
@@ -325,7 +335,7 @@ export const make = (context: Context) => {
         const before = heldBy(known)
         if (known !== undefined && before !== undefined) return yield* listen(known.scope, before)
         yield* unlock(session, id)
-        const entry: Sessions.SessionLock = { scope: yield* Scope.fork(session.scope), attempt: undefined }
+        const entry: Sessions.SessionLock = { scope: yield* Scope.fork(session.scope), attempt: undefined, sent: 0 }
         session.locks.set(id, entry)
         const attempt = yield* filesOf(session)
           .tryLock(name, message)
@@ -424,8 +434,8 @@ export const make = (context: Context) => {
 
     ownerId: writing((_, session) => session.ownership.id),
     note: writing(({ note }, session) => Effect.andThen(checkNote(note), session.ownership.note(note))),
-    forget: writing(({ note }, session) => Effect.andThen(checkNote(note), session.ownership.forget(note))),
-    release: writing(({ expires, note }, session) =>
+    forget: ending(({ note }, session) => Effect.andThen(checkNote(note), session.ownership.forget(note))),
+    release: ending(({ expires, note }, session) =>
       Effect.andThen(checkNote(note), session.ownership.release(note, expires))
     ),
     readRecord: reading(({ path }, session) => Effect.andThen(Paths.checkRecord(path), filesOf(session).read(path))),
@@ -462,8 +472,16 @@ export const make = (context: Context) => {
         : driver.remoteHome.sweep(limits)
     ),
     lock,
-    sendLine: writing(({ id, line }, session) => Effect.sync(() => heldBy(session.locks.get(id))?.send(line))),
-    unlock: writing(({ id }, session) => unlock(session, id)),
+    // They are many, and their number tells which of them came before.
+    sendLines: ({ first, id, lines }, request) =>
+      Effect.map(sessionOf(request, "write"), ({ locks }) => {
+        const lock = locks.get(id)
+        const held = heldBy(lock)
+        if (lock === undefined || held === undefined) return
+        for (const line of lines.slice(Math.max(0, lock.sent - first))) held.send(line)
+        lock.sent = Math.max(lock.sent, first + lines.length)
+      }),
+    unlock: ending(({ id }, session) => unlock(session, id)),
 
     loadImage: writing(({ file, tag }, session) =>
       Effect.flatMap(fileOf("Microsandbox.loadImage", session, file), (path) =>
@@ -482,7 +500,7 @@ export const make = (context: Context) => {
         return yield* driver.resolveImage(reference, { askIfMissing, pullPolicy, registry })
       })
     ),
-    removeImage: writing(({ force, reference }) => driver.removeImage(reference, { force })),
+    removeImage: ending(({ force, reference }) => driver.removeImage(reference, { force })),
     pruneImages: writing(() => driver.pruneImages()),
 
     createSandbox,
@@ -498,10 +516,10 @@ export const make = (context: Context) => {
         return yield* booting(session, "Sandbox.start", found.memory, detached, start)
       })
     ),
-    stopSandbox: writing(({ sandbox, timeout }, session) =>
+    stopSandbox: ending(({ sandbox, timeout }, session) =>
       Effect.andThen(driver.stopSandbox(sandbox, { timeout }), left(session, sandbox))
     ),
-    killSandbox: writing(({ sandbox }, session) => Effect.andThen(driver.killSandbox(sandbox), left(session, sandbox))),
+    killSandbox: ending(({ sandbox }, session) => Effect.andThen(driver.killSandbox(sandbox), left(session, sandbox))),
     getSandboxLifecycle: reading(({ sandbox }, session) =>
       Effect.map(driver.getSandboxLifecycle(sandbox), ({ isAttached, isEphemeral }) => ({
         isAttached: isAttached && session.attached.has(sandbox.id),
@@ -511,7 +529,7 @@ export const make = (context: Context) => {
     detachSandbox: writing(({ sandbox }, session) =>
       Effect.andThen(driver.detachSandbox(sandbox), left(session, sandbox))
     ),
-    removeSandbox: writing(({ force, sandbox }, session) =>
+    removeSandbox: ending(({ force, sandbox }, session) =>
       driver.removeSandbox(sandbox, { force }).pipe(
         Effect.andThen(left(session, sandbox)),
         Effect.andThen(
@@ -548,7 +566,7 @@ export const make = (context: Context) => {
     ),
     listSnapshots: reading(() => driver.listSnapshots()),
     listDamagedSnapshots: reading(() => driver.listDamagedSnapshots()),
-    removeSnapshot: writing(({ name }) =>
+    removeSnapshot: ending(({ name }) =>
       Effect.andThen(Paths.checkName("Microsandbox.removeSnapshot", name), driver.removeSnapshot(name))
     ),
     verifySnapshot: reading(({ name }) =>
@@ -578,7 +596,7 @@ export const make = (context: Context) => {
     listSnapshotLinks: reading(() => driver.listSnapshotLinks()),
     readSnapshotLink: reading(({ link }) => driver.readSnapshotLink(link)),
     linkSnapshot: writing(({ link, name }) => driver.linkSnapshot(link, name)),
-    unlinkSnapshot: writing(({ link }) => driver.unlinkSnapshot(link)),
+    unlinkSnapshot: ending(({ link }) => driver.unlinkSnapshot(link)),
     pushSnapshot: transferring(({ access, name, reference }, store, onProgress) =>
       Effect.gen(function* () {
         const { push } = yield* pushing
@@ -595,7 +613,7 @@ export const make = (context: Context) => {
     pullResult: transferring(({ from, key }, store, onProgress) =>
       Effect.flatMap(pulling, ({ pullResult }) => pullResult(driver, store, { key, from: fromJson(from) }, onProgress))
     ),
-    dropFile: writing(({ file }, session) => dropFile(session, file)),
+    dropFile: ending(({ file }, session) => dropFile(session, file)),
 
     createVolume: writing((wanted) =>
       Effect.andThen(Paths.checkName("Microsandbox.createVolume", wanted.name), driver.createVolume(wanted))
@@ -604,7 +622,7 @@ export const make = (context: Context) => {
       Effect.andThen(Paths.checkName("Microsandbox.getVolume", name), driver.getVolume(name))
     ),
     listVolumes: reading(() => driver.listVolumes()),
-    removeVolume: writing(({ name }) =>
+    removeVolume: ending(({ name }) =>
       Effect.andThen(Paths.checkName("Microsandbox.removeVolume", name), driver.removeVolume(name))
     )
   })

@@ -18,13 +18,15 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 const maxSessions = 1000
 
-const maxRequests = 10_000
+const defaultMaxRequests = 10_000
 
 /** A lock that a program holds or waits for. */
 export interface SessionLock {
   readonly scope: Scope.Closeable
   /** What came of it. */
   attempt: Ownership.LockAttempt | undefined
+  /** How many lines of its holder were passed on. */
+  sent: number
 }
 
 export interface Session {
@@ -36,6 +38,8 @@ export interface Session {
   readonly scope: Scope.Closeable
   /** How to end its operations, by their ids. */
   readonly requests: Map<string, Effect.Effect<unknown>>
+  /** How many of its operations run. The others have a result, which is kept for a while. */
+  running: number
   readonly cancelled: Set<string>
   readonly locks: Map<string, SessionLock>
   /** Sandboxes that end with the program. */
@@ -67,7 +71,11 @@ export interface Sessions {
     session: Session,
     request: string | undefined,
     runs: Runs<A>,
-    effect: Effect.Effect<A, LightboxError>
+    effect: Effect.Effect<A, LightboxError>,
+    options: {
+      /** Whether it ends something. A program that has too much under way must be able to. */
+      readonly isEnding: boolean
+    }
   ) => Effect.Effect<Fiber.Fiber<A, LightboxError>, LightboxError>
   readonly cancel: (session: Session, request: string) => Effect.Effect<void>
 }
@@ -92,8 +100,10 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly lease: Duration.Duration
   /** Gives back the room that a sandbox has in the budget. */
   readonly leave: (sandbox: Microsandbox.SandboxRef) => Effect.Effect<void>
+  /** Operations of a program that run at once. Default: 10,000. */
+  readonly maxRequests?: number
 }): Effect.fn.Return<Sessions, never, Scope.Scope> {
-  const { driver, lease, leave, ownership } = options
+  const { driver, lease, leave, maxRequests = defaultMaxRequests, ownership } = options
   const leaseMillis = Duration.toMillis(lease)
   const all = new Map<string, Session>()
   const run = Effect.runForkWith(yield* Effect.context<never>())
@@ -151,6 +161,7 @@ export const make = Effect.fnUntraced(function* (options: {
         ownership: yield* Scope.provide(Owner.make(driver.home), scope),
         scope,
         requests: new Map(),
+        running: 0,
         cancelled: new Set(),
         locks: new Map(),
         attached: new Map(),
@@ -170,14 +181,14 @@ export const make = Effect.fnUntraced(function* (options: {
         return Effect.succeed(session)
       }),
     end,
-    once: (session, request, runs, effect) =>
+    once: (session, request, runs, effect, { isEnding }) =>
       Effect.suspend(() => {
         if (request === undefined) return Effect.fail(unavailable("Refused", "the request has no id"))
         if (session.cancelled.has(request)) return Effect.fail(ended())
         const known = runs.get(session) ?? new Map<string, never>()
         const running = known.get(request)
         if (running !== undefined) return Effect.succeed(running)
-        if (session.requests.size >= maxRequests) {
+        if (!isEnding && session.running >= maxRequests) {
           const problem = `this program has ${maxRequests} operations under way`
           return Effect.fail(new LightboxError({ method: "Host", reason: new NoCapacity({ problem }) }))
         }
@@ -185,12 +196,14 @@ export const make = Effect.fnUntraced(function* (options: {
           known.set(request, fiber)
           runs.set(session, known)
           session.requests.set(request, Fiber.interrupt(fiber))
+          session.running++
           // Results are kept for those whose answer is lost.
           const forget = Effect.sync(() => {
             known.delete(request)
             session.requests.delete(request)
           })
           fiber.addObserver(() => {
+            session.running--
             run(Effect.forkIn(Effect.delay(forget, lease), session.scope))
           })
           return fiber

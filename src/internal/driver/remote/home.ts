@@ -2,6 +2,7 @@
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import type { RpcClientError } from "effect/rpc/RpcClientError"
@@ -17,6 +18,50 @@ import { toJson } from "./values.ts"
 
 const store = "Store"
 
+/** Lines that may wait for the host. Those that listen to a lock miss some if they are slow. */
+const maxWaitingLines = 2000
+
+/** Of one request, which takes one line more. */
+const maxCharacters = 1024 * 1024
+
+/** How long the last lines may take before a lock is released. */
+const lastLines = "2 seconds"
+
+/** Sends lines to those that wait for a lock, in their order and many at once: a build may print thousands a second. */
+const sender = Effect.fnUntraced(function* (
+  client: Client,
+  id: string
+): Effect.fn.Return<(line: string) => void, never, Scope.Scope> {
+  const waiting = yield* Queue.sliding<string, Cause.Done>(maxWaitingLines)
+  let first = 0
+  const send = (lines: ReadonlyArray<string>) =>
+    Effect.suspend(() => {
+      const before = first
+      first += lines.length
+      return Effect.ignore(client.read("Lock", (rpc, call) => rpc.sendLines({ id, first: before, lines }, call)))
+    })
+  const sending = Effect.gen(function* () {
+    const pieces: Array<Array<string>> = []
+    let characters = maxCharacters
+    for (const line of yield* Queue.takeAll(waiting)) {
+      if (characters >= maxCharacters) {
+        pieces.push([])
+        characters = 0
+      }
+      pieces.at(-1)?.push(line)
+      characters += line.length
+    }
+    yield* Effect.forEach(pieces, send, { discard: true })
+  }).pipe(Effect.forever, Effect.ignore)
+  const fiber = yield* Effect.forkScoped(sending)
+  yield* Effect.addFinalizer(() =>
+    Effect.andThen(Queue.end(waiting), Fiber.await(fiber)).pipe(Effect.timeout(lastLines), Effect.ignore)
+  )
+  return (line) => {
+    Queue.offerUnsafe(waiting, line)
+  }
+})
+
 /** Acquires a lock at the host, or listens to its holder. */
 const tryLock = Effect.fnUntraced(function* (
   client: Client,
@@ -26,7 +71,6 @@ const tryLock = Effect.fnUntraced(function* (
   const id = randomId()
   const first = yield* Deferred.make<Protocol.LockEvent, LightboxError>()
   const lines = yield* Queue.unbounded<string, Cause.Done>()
-  const run = Effect.runForkWith(yield* Effect.context<never>())
   let received: ReadonlyArray<string> = []
   yield* Effect.addFinalizer(() => Effect.ignore(client.end("Lock", (rpc, call) => rpc.unlock({ id }, call))))
   const listening = client.write("Lock", (rpc, call) =>
@@ -52,9 +96,7 @@ const tryLock = Effect.fnUntraced(function* (
   )
   return {
     lock: {
-      send: (line) => {
-        run(Effect.ignore(client.write("Lock", (rpc, call) => rpc.sendLine({ id, line }, call))))
-      },
+      send: yield* sender(client, id),
       received: () => received
     }
   }

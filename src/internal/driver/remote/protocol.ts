@@ -157,7 +157,11 @@ const home = RpcGroup.make(
     error,
     stream: true
   }),
-  Rpc.make("sendLine", { payload: { id: Schema.String, line: Schema.String }, error }),
+  /** Sends lines to those that wait. `first` counts those sent before, so that none is sent twice. */
+  Rpc.make("sendLines", {
+    payload: { id: Schema.String, first: Schema.Finite, lines: Schema.Array(Schema.String) },
+    error
+  }),
   Rpc.make("unlock", { payload: { id: Schema.String }, error })
 )
 

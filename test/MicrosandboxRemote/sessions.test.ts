@@ -1,0 +1,54 @@
+/** How a host keeps the sessions of programs, and how long. */
+import { describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Sessions from "../../src/internal/gateway/sessions.ts"
+import * as Tokens from "../../src/internal/gateway/tokens.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
+import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
+import { Ownership } from "../../src/Ownership.ts"
+import { failsWith } from "../Microsandbox/Bench.ts"
+import * as Support from "./support.ts"
+
+const tokenOf = (name: string) =>
+  Tokens.make({ name, token: Redacted.make(`a-token-of-the-program-${name}`), scopes: ["write"] })
+
+const token = tokenOf("one")
+
+/** The sessions of a host on the twin. */
+const sessions = Effect.gen(function* () {
+  const context = yield* Layer.build(MicrosandboxMemory.layer({ home: yield* Support.folder("h") }))
+  return yield* Sessions.make({
+    driver: Context.get(context, Microsandbox.Microsandbox),
+    ownership: Context.get(context, Ownership),
+    lease: Duration.seconds(30),
+    leave: () => Effect.void,
+    maxRequests: 10
+  })
+})
+
+describe("a session", () => {
+  it.effect("counts the operations that run, and ends something even if there are too many", () =>
+    Effect.gen(function* () {
+      const { once, open } = yield* sessions
+      const session = yield* open(token)
+      const runs: Sessions.Runs<void> = new WeakMap()
+      const begin = (id: string, isEnding: boolean, effect: Effect.Effect<void> = Effect.void) =>
+        Effect.asVoid(once(session, id, runs, effect, { isEnding }))
+      const end = yield* Deferred.make<void>()
+      // Results are kept, for those whose answer is lost.
+      for (let number = 0; number < 10; number++) yield* begin(`done ${number}`, false)
+      yield* Effect.yieldNow
+      for (let number = 0; number < 10; number++) yield* begin(`runs ${number}`, false, Deferred.await(end))
+      yield* failsWith("NoCapacity", begin("one more", false))
+      yield* begin("an end", true)
+      yield* Deferred.succeed(end, undefined)
+      yield* Effect.yieldNow
+      yield* begin("one more", false)
+    })
+  )
+})
