@@ -89,6 +89,24 @@ const ask = (url: string, { body, headers, method = "POST", path = Protocol.path
 const authorization = `Bearer ${Redacted.value(Support.token)}`
 const generation = { [Protocol.headers.generation]: "1" }
 
+/** A request to reach a guest, as it is sent. */
+const upgradeOf = (
+  headers: { readonly [name: string]: string },
+  path = "/v1/sandboxes/one/agent?name=one",
+  key = "AAAAAAAAAAAAAAAAAAAAAA=="
+) => {
+  const all = {
+    host: "127.0.0.1",
+    connection: "Upgrade",
+    upgrade: "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": key,
+    ...headers
+  }
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}`)
+  return [`GET ${path} HTTP/1.1`, ...lines, "", ""].join("\r\n")
+}
+
 describe("a host", () => {
   it.effect("answers nobody without a token, other names for this machine, and pages of browsers", () =>
     Effect.gen(function* () {
@@ -116,6 +134,20 @@ describe("a host", () => {
       ] as const) {
         assert.strictEqual((yield* ask(url, { ...agent, headers: { ...headers, ...upgrade } })).status, status)
       }
+    })
+  )
+
+  it.effect("closes the connections of those that it refuses, even if they do not", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Support.host()
+      const line = yield* Support.open(url)
+      line.socket.write(upgradeOf(generation))
+      yield* until(line.text, (text) => text.startsWith("HTTP/1.1 401"))
+      // This side goes on writing, which only a connection that is gone refuses.
+      yield* until(
+        Effect.sync(() => line.socket.destroyed || line.socket.write("x")),
+        () => line.socket.destroyed
+      )
     })
   )
 

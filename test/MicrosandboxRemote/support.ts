@@ -84,3 +84,21 @@ export const unreliable = Effect.fnUntraced(function* (url: string) {
   const port = typeof address === "object" && address !== null ? address.port : 0
   return { url: `http://127.0.0.1:${port}`, cut, close }
 })
+
+/** Opens a connection to a host that stays open after the host has closed its side. */
+export const open = Effect.fnUntraced(function* (url: string) {
+  let text = ""
+  const socket = yield* Effect.acquireRelease(
+    Effect.callback<Net.Socket>((resume) => {
+      const opened = Net.connect({ port: Number(new URL(url).port), host: "127.0.0.1", allowHalfOpen: true }, () =>
+        resume(Effect.succeed(opened))
+      )
+      opened.on("error", () => opened.destroy())
+    }),
+    (opened) => Effect.sync(() => opened.destroy())
+  )
+  socket.setEncoding("utf8").on("data", (piece: string) => {
+    text += piece
+  })
+  return { socket, text: Effect.sync(() => text) }
+})

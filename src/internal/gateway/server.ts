@@ -297,6 +297,8 @@ export const serve = Effect.fnUntraced(function* (
           ? [error.status, `${error.message}\n`]
           : [400, "Cannot read the request.\n"]
       const type = isLightboxError(error) ? "application/json" : "text/plain"
+      // A client that does not close its side would keep the connection, even one without a token.
+      socket.once("finish", () => socket.destroy())
       socket.end(
         `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\nConnection: close\r\nContent-Type: ${type}\r\n` +
           `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
