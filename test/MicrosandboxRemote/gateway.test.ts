@@ -151,6 +151,60 @@ describe("a host", () => {
     })
   )
 
+  it.effect("lets go of a guest whose connection cannot be upgraded", () =>
+    Effect.gen(function* () {
+      const context = yield* Layer.build(MicrosandboxMemory.layer({ home: yield* Support.folder("h") }))
+      const driver = Context.get(context, Microsandbox.Microsandbox)
+      const reached = { open: 0, count: 0 }
+      const gates = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const counting: Microsandbox.Microsandbox["Service"] = {
+        ...driver,
+        connect: (sandbox) =>
+          Effect.acquireRelease(
+            Effect.sync(() => {
+              reached.open++
+              return gates[reached.count++]
+            }),
+            () => Effect.sync(() => reached.open--)
+          ).pipe(
+            Effect.flatMap((gate) => (gate === undefined ? Effect.void : Deferred.await(gate))),
+            Effect.andThen(driver.connect(sandbox))
+          )
+      }
+      const { url } = yield* Gateway.serve({ tokens: [{ token: Support.token }], port: 0 }).pipe(
+        Effect.provideContext(Context.add(context, Microsandbox.Microsandbox, counting))
+      )
+      const client = yield* Clients.make({ method: "test", url, token: Support.token })
+      const { id, name } = yield* driver.createSandbox({
+        name: "one",
+        source: { _tag: "Image", reference: image },
+        config: {}
+      })
+      const headers = { ...generation, authorization, [Protocol.headers.session]: client.opened.session }
+      const ask = Effect.fnUntraced(function* (key?: string) {
+        const line = yield* Support.open(url)
+        line.socket.write(upgradeOf(headers, `/v1/sandboxes/${id}/agent?name=${name}`, key))
+        yield* until(
+          Effect.sync(() => reached.open),
+          (open) => open === 1
+        )
+        return line
+      })
+      const isLetGo = until(
+        Effect.sync(() => reached.open),
+        (open) => open === 0
+      )
+      const wrong = yield* ask("short")
+      for (const gate of gates.slice(0, 1)) yield* Deferred.succeed(gate, undefined)
+      yield* until(wrong.text, (text) => text.startsWith("HTTP/1.1 400"))
+      yield* isLetGo
+      const gone = yield* ask()
+      gone.socket.resetAndDestroy()
+      yield* isLetGo
+      assert.strictEqual(reached.count, 2)
+    })
+  )
+
   it.effect("refuses requests and archives that are too large", () =>
     Effect.gen(function* () {
       const { url } = yield* Support.host({}, { maxUpload: "1M" })

@@ -8,6 +8,7 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import type * as Headers from "effect/http/Headers"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as RpcServer from "effect/rpc/RpcServer"
 import * as Schema from "effect/Schema"
@@ -102,6 +103,15 @@ const readTls = (method: string, tls: Options["tls"]) =>
         cert: readPem(method, "tls.certificate", tls.certificate),
         key: readPem(method, "tls.key", tls.key)
       })
+
+/** Waits until a socket is closed. */
+const closed = (socket: NodeStream.Duplex): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const done = () => resume(Effect.void)
+    if (socket.closed) return done()
+    socket.once("close", done)
+    return Effect.sync(() => socket.off("close", done))
+  })
 
 /** Finds the real paths of folders that clients may use. */
 const readFolders = (method: string, folders: ReadonlyArray<string>) =>
@@ -270,15 +280,27 @@ export const serve = Effect.fnUntraced(function* (
     const ended = yield* Latch.make()
     const own = yield* Effect.acquireRelease(Scope.fork(session.scope), (own) => Scope.close(own, Exit.void))
     yield* Scope.addFinalizer(own, ended.open)
+    // What cannot be upgraded any more is closed, and is not called back.
+    const orGone = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      Effect.raceFirst(
+        Effect.asSome(effect),
+        Effect.as(Effect.raceFirst(ended.await, closed(request.socket)), Option.none())
+      )
     if (driver.openAgent === undefined) {
-      const guest = yield* driver.connect(sandbox)
-      const socket = yield* upgrade()
+      const opened = yield* orGone(
+        Effect.flatMap(driver.connect(sandbox), (guest) => Effect.map(upgrade(), (socket) => ({ guest, socket })))
+      )
+      if (Option.isNone(opened)) return
+      const { guest, socket } = opened.value
       return yield* Effect.raceFirst(Agent.serve(guest, socket), ended.await).pipe(
         Effect.ensuring(Effect.sync(() => socket.destroy()))
       )
     }
-    const agent = yield* driver.openAgent(sandbox)
-    const socket = yield* upgrade()
+    const opened = yield* orGone(
+      Effect.flatMap(driver.openAgent(sandbox), (agent) => Effect.map(upgrade(), (socket) => ({ agent, socket })))
+    )
+    if (Option.isNone(opened)) return
+    const { agent, socket } = opened.value
     yield* Effect.raceFirst(
       Effect.callback<void>((resume) => {
         const done = () => resume(Effect.void)
