@@ -45,8 +45,8 @@ export interface Token {
   /** At least 16 characters of ASCII, without spaces. */
   readonly token: Redacted.Redacted<string>
   /**
-   * `"read"`: list and look at everything, and pull snapshots. `"write"`: also change everything, and use guests. Default:
-   * both.
+   * `"read"`: list and look at everything, and pull snapshots. `"write"`: also change everything, use guests, and have
+   * this machine ask registries. Default: both.
    */
   readonly scopes?: ReadonlyArray<"read" | "write"> | undefined
 }

@@ -286,6 +286,33 @@ describe("a host", () => {
     })
   )
 
+  it.effect("asks no registry for a token that only reads", () =>
+    Effect.gen(function* () {
+      const reader = Redacted.make("a-token-that-only-reads")
+      const { url } = yield* Support.host(
+        { images: { cached: { isCached: true }, busybox: {} } },
+        { tokens: [{ token: Support.token }, { name: "reader", token: reader, scopes: ["read"] }] }
+      )
+      const { services } = yield* program(url, reader)
+      const driver = Context.get(services, Microsandbox.Microsandbox)
+      const isCached = (reference: string) =>
+        Effect.map(driver.resolveImage(reference), ({ digest, isCached }) => [digest !== undefined, isCached])
+      assert.deepStrictEqual(yield* isCached("cached"), [true, true])
+      assert.deepStrictEqual(yield* isCached("busybox"), [false, false])
+      for (const effect of [
+        driver.resolveImage("cached", { pullPolicy: "always" }),
+        driver.resolveImage("busybox", { askIfMissing: true })
+      ]) {
+        assert.strictEqual((yield* failsWith("HostUnavailable", Effect.asVoid(effect))).kind, "Forbidden")
+      }
+      const { services: writing } = yield* program(url)
+      const resolved = yield* Context.get(writing, Microsandbox.Microsandbox).resolveImage("busybox", {
+        askIfMissing: true
+      })
+      assert.isDefined(resolved.digest)
+    })
+  )
+
   it.effect("shares only the folders that it is told to, whatever a path looks like", () =>
     Effect.gen(function* () {
       const shared = yield* Support.folder("s")

@@ -27,7 +27,8 @@ const sessions = Effect.gen(function* () {
     ownership: Context.get(context, Ownership),
     lease: Duration.seconds(30),
     leave: () => Effect.void,
-    maxRequests: 10
+    maxRequests: 10,
+    maxSessions: 2
   })
 })
 
@@ -49,6 +50,18 @@ describe("a session", () => {
       yield* Deferred.succeed(end, undefined)
       yield* Effect.yieldNow
       yield* begin("one more", false)
+    })
+  )
+
+  it.effect("is refused to a token that has too many, and not to others", () =>
+    Effect.gen(function* () {
+      const { end, open } = yield* sessions
+      const first = yield* open(token)
+      yield* open(token)
+      yield* failsWith("NoCapacity", open(token))
+      yield* open(tokenOf("other"))
+      yield* end(first)
+      yield* open(token)
     })
   )
 })

@@ -17,6 +17,7 @@ import * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import { decoder, invalid } from "../config/validation.ts"
+import { mustAsk } from "../driver/imageReference.ts"
 import * as Protocol from "../driver/remote/protocol.ts"
 import { fromJson } from "../driver/remote/values.ts"
 import * as HomeFiles from "../ownership/files.ts"
@@ -493,10 +494,16 @@ export const make = (context: Context) => {
     ),
     listImages: reading(() => driver.listImages()),
     getImage: reading(({ reference }) => driver.getImage(reference)),
-    resolveImage: reading(({ options, reference }) =>
+    resolveImage: reading(({ options, reference }, { token }) =>
       Effect.gen(function* () {
         const { askIfMissing, pullPolicy, registry } = yield* decodeResolve(fromJson(options))
         yield* Paths.checkPaths(allowed, "Microsandbox.resolveImage", { registry })
+        if (!token.scopes.includes("write")) {
+          const cached = yield* driver.resolveImage(reference, { pullPolicy: "never" })
+          // A registry is asked over the network of the host, and with its logins.
+          if (mustAsk(reference, cached.digest, pullPolicy, askIfMissing)) yield* Sessions.requireScope(token, "write")
+          return cached
+        }
         return yield* driver.resolveImage(reference, { askIfMissing, pullPolicy, registry })
       })
     ),

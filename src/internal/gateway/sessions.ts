@@ -16,7 +16,8 @@ import type { Token } from "./tokens.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
-const maxSessions = 1000
+/** Of a token, so that whoever has one does not take those of the others. */
+const defaultMaxSessions = 1000
 
 const defaultMaxRequests = 10_000
 
@@ -100,10 +101,13 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly lease: Duration.Duration
   /** Gives back the room that a sandbox has in the budget. */
   readonly leave: (sandbox: Microsandbox.SandboxRef) => Effect.Effect<void>
+  /** Programs of a token. Default: 1000. */
+  readonly maxSessions?: number
   /** Operations of a program that run at once. Default: 10,000. */
   readonly maxRequests?: number
 }): Effect.fn.Return<Sessions, never, Scope.Scope> {
-  const { driver, lease, leave, maxRequests = defaultMaxRequests, ownership } = options
+  const { driver, lease, leave, ownership } = options
+  const { maxRequests = defaultMaxRequests, maxSessions = defaultMaxSessions } = options
   const leaseMillis = Duration.toMillis(lease)
   const all = new Map<string, Session>()
   const run = Effect.runForkWith(yield* Effect.context<never>())
@@ -150,8 +154,8 @@ export const make = Effect.fnUntraced(function* (options: {
 
   return {
     open: Effect.fnUntraced(function* (token) {
-      if (all.size >= maxSessions) {
-        const problem = `the host serves ${maxSessions} programs already`
+      if ([...all.values()].filter((session) => session.token === token).length >= maxSessions) {
+        const problem = `the host serves ${maxSessions} programs with the token "${token.name}" already`
         return yield* new LightboxError({ method: "Host", reason: new NoCapacity({ problem }) })
       }
       const scope = yield* Scope.make()
