@@ -1,11 +1,14 @@
 /** How a host keeps the sessions of programs, and how long. */
-import { describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import * as Sessions from "../../src/internal/gateway/sessions.ts"
 import * as Tokens from "../../src/internal/gateway/tokens.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
@@ -62,6 +65,39 @@ describe("a session", () => {
       yield* open(tokenOf("other"))
       yield* end(first)
       yield* open(token)
+    })
+  )
+
+  it.effect("lasts as long as its program is heard of, whatever becomes of the clock and of the host", () =>
+    Effect.gen(function* () {
+      const clock = yield* Effect.clockWith(Effect.succeed)
+      const shift = { wall: 0, monotonic: 0 }
+      const wall = () => clock.currentTimeMillisUnsafe() + shift.wall
+      const monotonic = () => clock.monotonicTimeNanosUnsafe() + BigInt(shift.monotonic) * 1_000_000n
+      const moving: Clock.Clock = {
+        sleep: (duration) => clock.sleep(duration),
+        currentTimeMillisUnsafe: wall,
+        currentTimeMillis: Effect.sync(wall),
+        currentTimeNanosUnsafe: () => BigInt(wall()) * 1_000_000n,
+        currentTimeNanos: Effect.sync(() => BigInt(wall()) * 1_000_000n),
+        monotonicTimeNanosUnsafe: monotonic,
+        monotonicTimeNanos: Effect.sync(monotonic)
+      }
+      const onClock = Effect.provideService(Clock.Clock, moving)
+      const { open } = yield* onClock(sessions)
+      const { scope } = yield* onClock(open(token))
+      const ended = yield* Deferred.make<void>()
+      yield* Scope.addFinalizer(scope, Deferred.succeed(ended, undefined))
+      // Somebody sets the clock.
+      shift.wall += 3_600_000
+      yield* TestClock.adjust("8 seconds")
+      assert.isFalse(yield* Deferred.isDone(ended))
+      // The process is paused: the program may have been heard of.
+      shift.monotonic += 3_600_000
+      yield* TestClock.adjust("29 seconds")
+      assert.isFalse(yield* Deferred.isDone(ended))
+      yield* TestClock.adjust("20 seconds")
+      yield* Deferred.await(ended)
     })
   )
 })

@@ -49,9 +49,12 @@ export interface Session {
   readonly kept: Map<string, Scope.Closeable>
   /** Archives, by id. */
   readonly files: Map<string, string>
-  /** Milliseconds since 1970. */
+  /** When the host heard of the program last, by {@link millis}. */
   seen: number
 }
+
+/** Time that passes for a program, whatever is done to the clock of the machine. */
+const millis = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 const unavailable = (kind: HostUnavailable["kind"], problem: string): LightboxError =>
   new LightboxError({ method: "Host", reason: new HostUnavailable({ host: "", kind, problem }) })
@@ -142,9 +145,13 @@ export const make = Effect.fnUntraced(function* (options: {
     })
 
   yield* Effect.addFinalizer(() => end(...all.values()))
+  const interval = leaseMillis / 4
   yield* Effect.gen(function* () {
-    yield* Effect.sleep(Duration.millis(leaseMillis / 4))
-    const now = yield* Clock.currentTimeMillis
+    const before = yield* millis
+    yield* Effect.sleep(Duration.millis(interval))
+    const now = yield* millis
+    // A host that stood still has heard nobody meanwhile.
+    if (now - before > 2 * interval) for (const session of all.values()) session.seen = now
     const dead = [...all.values()].filter(({ seen }) => now - seen > leaseMillis)
     for (const session of dead) {
       yield* Effect.logInfo(`A program of the token "${session.token.name}" is gone: its sandboxes are removed`)
@@ -171,17 +178,17 @@ export const make = Effect.fnUntraced(function* (options: {
         attached: new Map(),
         kept: new Map(),
         files: new Map(),
-        seen: yield* Clock.currentTimeMillis
+        seen: yield* millis
       }
       all.set(session.id, session)
       return session
     }),
     find: (id, token) =>
-      Effect.clockWith((clock) => {
+      Effect.flatMap(millis, (now) => {
         const session = id === undefined ? undefined : all.get(id)
         // The session of another token does not exist for this one.
         if (session === undefined || session.token !== token) return Effect.fail(ended())
-        session.seen = clock.currentTimeMillisUnsafe()
+        session.seen = now
         return Effect.succeed(session)
       }),
     end,
