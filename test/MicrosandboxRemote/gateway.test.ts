@@ -499,6 +499,41 @@ describe("a program", () => {
     })
   )
 
+  for (const isFinished of [false, true]) {
+    const title = isFinished ? "has ended" : "runs"
+    it.effect(`that gives up a launch while its host is away cancels it later, when the creation ${title}`, () =>
+      Effect.gen(function* () {
+        const { control, home, url } = yield* Support.host({}, { lease: "1 hour" })
+        const line = yield* Support.unreliable(url)
+        const { services } = yield* program(line.url)
+        yield* control.inject(
+          isFinished
+            ? MicrosandboxMemory.delayAt("createSandbox", "15 seconds")
+            : MicrosandboxMemory.hangAt("createSandbox")
+        )
+        const launching = yield* Effect.forkScoped(Effect.provideContext(Sandbox.launch({ image }), services))
+        const creations = Effect.map(control.calls, (calls) =>
+          calls.filter(({ operation }) => operation === "createSandbox").map(({ outcome }) => outcome._tag)
+        )
+        yield* until(creations, (all) => all.length === 1)
+        yield* line.break
+        yield* meanwhile(Fiber.interrupt(launching))
+        if (isFinished) yield* TestClock.adjust("15 seconds")
+        yield* until(creations, ([outcome]) => outcome === (isFinished ? "Succeeded" : "Pending"))
+        yield* line.mend
+        yield* meanwhile(Context.get(services, Microsandbox.Microsandbox).listVolumes())
+        yield* until(creations, ([outcome]) => isFinished || outcome === "Interrupted")
+        yield* until(sandboxesOf(control), (names) => names.length === 0)
+        const notes = Effect.sync(() =>
+          Fs.readdirSync(Path.join(home, "lightbox/owners"), { recursive: true }).filter((name) =>
+            String(name).includes("sandbox.")
+          )
+        )
+        yield* until(notes, (notes) => notes.length === 0)
+      })
+    )
+  }
+
   it.effect("whose answer is lost asks again, and boots once", () =>
     Effect.gen(function* () {
       const { control, url } = yield* Support.host()

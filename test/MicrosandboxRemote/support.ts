@@ -49,11 +49,13 @@ export const client = Effect.fnUntraced(function* (url: string, given: Redacted.
   return MicrosandboxRemote.layer({ url, token: given, home: yield* folder("c") })
 })
 
-/** A line to a host that can be cut, and closed for good. */
+/** A line to a host that can be cut, broken until it is mended, and closed for good. */
 export const unreliable = Effect.fnUntraced(function* (url: string) {
   const target = Number(new URL(url).port)
   const sockets = new Set<Net.Socket>()
+  let isBroken = false
   const server = Net.createServer((socket) => {
+    if (isBroken) return void socket.destroy()
     const far = Net.connect(target, "127.0.0.1")
     for (const end of [socket, far]) {
       sockets.add(end)
@@ -70,6 +72,15 @@ export const unreliable = Effect.fnUntraced(function* (url: string) {
   const cut = Effect.sync(() => {
     for (const socket of sockets) socket.destroy()
   })
+  const breaking = Effect.andThen(
+    Effect.sync(() => {
+      isBroken = true
+    }),
+    cut
+  )
+  const mend = Effect.sync(() => {
+    isBroken = false
+  })
   const close = Effect.andThen(
     Effect.sync(() => server.close()),
     cut
@@ -82,7 +93,7 @@ export const unreliable = Effect.fnUntraced(function* (url: string) {
   )
   const address = server.address()
   const port = typeof address === "object" && address !== null ? address.port : 0
-  return { url: `http://127.0.0.1:${port}`, cut, close }
+  return { url: `http://127.0.0.1:${port}`, cut, break: breaking, mend, close }
 })
 
 /** Opens a connection to a host that stays open after the host has closed its side. */

@@ -31,13 +31,23 @@ export interface Call {
 /** Calls an operation. */
 export type Run<A> = (rpc: Rpc, call: Call) => Effect.Effect<A, LightboxError | RpcClientError>
 
+/** What is left to do if the host is not reached in time to cancel an operation. */
+export interface Late {
+  /** What the operation creates. */
+  readonly subject: string
+  /** Runs when the host has answered. The operation may have ended before. */
+  readonly cleanUp: Effect.Effect<void>
+}
+
 export interface Client {
   readonly url: string
   readonly opened: Protocol.Opened
   /** Asks for something, in a new session if the last has ended. */
   readonly read: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
   /** Changes something once, even if it must ask twice. On interruption, it is cancelled at the host. */
-  readonly write: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
+  readonly write: <A>(method: string, run: Run<A>, late?: Late) => Effect.Effect<A, LightboxError>
+  /** Whether the host has not answered yet that the creation of a subject is cancelled. */
+  readonly isLate: (subject: string) => boolean
   /** Ends something that may have ended with the session. */
   readonly end: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
   /** The headers of a request that is not RPC. */
@@ -116,6 +126,14 @@ export const make = Effect.fnUntraced(function* (options: {
     isGone = true
     Deferred.doneUnsafe(all, Effect.void)
   })
+  let heard = Deferred.makeUnsafe<void>()
+  /** Says that the host answers. */
+  const hear = Effect.sync(() => {
+    const all = heard
+    heard = Deferred.makeUnsafe()
+    isGone = false
+    Deferred.doneUnsafe(all, Effect.void)
+  })
   const asking = <A>(
     method: string,
     call: Call,
@@ -137,11 +155,7 @@ export const make = Effect.fnUntraced(function* (options: {
       ),
       // A program that ends does not wait for a host that is gone once for each of its sandboxes.
       Effect.retry({ while: (error) => Failures.isTransient(error) && !isGone, schedule: again }),
-      Effect.tap(() =>
-        Effect.sync(() => {
-          isGone = false
-        })
-      ),
+      Effect.tap(() => hear),
       Effect.tapError((error) =>
         Effect.sync(() => {
           isGone = Failures.isTransient(error)
@@ -189,25 +203,49 @@ export const make = Effect.fnUntraced(function* (options: {
         )
       : open
   }).pipe(Semaphore.withPermits(turn, 1))
+  const scope = yield* Effect.scope
+  const late = new Set<string>()
+  /** Cancels an operation, for as long as it may run at the host. */
+  const cancel = (method: string, opened: Protocol.Opened, request: string, whenLate: Late | undefined) => {
+    const asked = attempt(method, { headers: headersOf(opened) }, (rpc, call) => rpc.cancel({ request }, call))
+    const isAnswered = Effect.match(asked, {
+      onSuccess: () => true,
+      onFailure: (error) => !Failures.isTransient(error)
+    })
+    const goOn = Effect.suspend(() => Deferred.await(heard)).pipe(
+      Effect.andThen(isAnswered),
+      Effect.repeat({ until: (isAnswered) => isAnswered }),
+      Effect.andThen(whenLate?.cleanUp ?? Effect.void),
+      Effect.ensuring(Effect.sync(() => whenLate !== undefined && late.delete(whenLate.subject))),
+      Effect.forkIn(scope)
+    )
+    return asked.pipe(
+      Effect.retry({ while: Failures.isTransient, schedule: again }),
+      Effect.catchIf(
+        (error) => !Failures.isTransient(error),
+        () => Effect.void
+      ),
+      Effect.timeout(cancelLimit),
+      Effect.catch(() =>
+        Effect.suspend(() => {
+          if (whenLate !== undefined) late.add(whenLate.subject)
+          return Effect.asVoid(goOn)
+        })
+      )
+    )
+  }
+
   const inSession = <A>(
     method: string,
     request: string | undefined,
     run: Run<A>,
-    isOnce = false
+    { isOnce = false, late }: { readonly isOnce?: boolean; readonly late?: Late | undefined } = {}
   ): Effect.Effect<A, LightboxError> =>
     Effect.flatMap(session, (opened) => {
       const id = request === undefined ? {} : { [Protocol.headers.request]: request }
       const call = { headers: { ...headersOf(opened), ...id } }
       const asked = asking(method, call, run, { isOnce, onEnded: ended(opened.session) })
-      return request === undefined
-        ? asked
-        : Effect.onInterrupt(asked, () =>
-            attempt(method, { headers: headersOf(opened) }, (rpc, call) => rpc.cancel({ request }, call)).pipe(
-              Effect.retry({ while: Failures.isTransient, schedule: again }),
-              Effect.timeout(cancelLimit),
-              Effect.ignore
-            )
-          )
+      return request === undefined ? asked : Effect.onInterrupt(asked, () => cancel(method, opened, request, late))
     })
   /** A session that has ended did nothing. */
   const orRenewed = <A>(effect: Effect.Effect<A, LightboxError>) =>
@@ -237,7 +275,8 @@ export const make = Effect.fnUntraced(function* (options: {
     url,
     opened,
     read: (method, run) => orRenewed(inSession(method, undefined, run)),
-    write: (method, run) => Effect.suspend(() => inSession(method, randomId(), run, true)),
+    write: (method, run, late) => Effect.suspend(() => inSession(method, randomId(), run, { isOnce: true, late })),
+    isLate: (subject) => late.has(subject),
     end: (method, run) => orRenewed(Effect.suspend(() => inSession(method, randomId(), run))),
     headers: Effect.map(session, (opened) => ({ ...common, ...headersOf(opened) })),
     holding: (change) => {

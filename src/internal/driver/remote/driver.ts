@@ -16,6 +16,7 @@ import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import { requireArchive } from "../../host/fileFailure.ts"
 import * as Home from "../../host/home.ts"
+import { instanceLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
 import * as PullReport from "../pullReport.ts"
@@ -115,6 +116,26 @@ const images = (client: Clients.Client): ImagePart => ({
 /** A relay at its limit of connections may have room in a moment. */
 const busy = Schedule.exponential("20 millis").pipe(Schedule.jittered, Schedule.upTo({ times: 6 }))
 
+/** Removes a sandbox whose launch was interrupted, and whose creation could not be cancelled in time. */
+const lateCreation = (client: Clients.Client, instance: string, name: string): Clients.Late => {
+  const labels = { [instanceLabel]: instance }
+  const remove = ({ id, name }: Microsandbox.SandboxRef) =>
+    client.end("Microsandbox.removeSandbox", (rpc, call) =>
+      rpc.removeSandbox({ sandbox: { id, name }, force: true }, call)
+    )
+  return {
+    subject: instance,
+    cleanUp: client
+      .read("Microsandbox.listSandboxes", (rpc, call) => rpc.listSandboxes({ labels }, call))
+      .pipe(
+        Effect.flatMap((found) => Effect.forEach(found, remove, { discard: true })),
+        // Its note is kept until nothing is left of it.
+        Effect.andThen(RemoteHome.forget(client, { kind: "sandbox", token: instance, name })),
+        Effect.ignore
+      )
+  }
+}
+
 const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): SandboxPart => ({
   createSandbox: Effect.fn("Microsandbox.createSandbox")(function* (request) {
     const method = "Microsandbox.createSandbox"
@@ -128,7 +149,9 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
     const { detached, labels, name, onConflict, refuseIfFull, source } = request
     const options = { labels, onConflict, detached, refuseIfFull, peers: request.proxy?.peers }
     const payload = { name, source, config: toJson(config), ...options }
-    return yield* client.write(method, (rpc, call) => {
+    const instance = labels?.[instanceLabel]
+    const late = instance === undefined ? undefined : lateCreation(client, instance, name)
+    const create: Clients.Run<Microsandbox.SandboxInfo> = (rpc, call) => {
       let created: Microsandbox.SandboxInfo | undefined
       return Effect.flatMap(
         Stream.runForEach(rpc.createSandbox(payload, call), (event) =>
@@ -139,7 +162,8 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
         ),
         () => (created === undefined ? Effect.fail(client.incomplete(method)) : Effect.succeed(created))
       )
-    })
+    }
+    return yield* client.write(method, create, late)
   }),
   getSandbox: Effect.fn("Microsandbox.getSandbox")((name) =>
     client.read("Microsandbox.getSandbox", (rpc, call) => rpc.getSandbox({ name }, call))

@@ -162,6 +162,9 @@ export const make = (client: Client): Ownership.RemoteHome => ({
   sweep: (limits) => client.write("Reaper.sweep", (rpc, call) => rpc.sweep(limits, call))
 })
 
+export const forget = (client: Client, note: Ownership.Note): Effect.Effect<void> =>
+  Effect.ignore(client.end("Ownership.forget", (rpc, call) => rpc.forget({ note }, call)))
+
 /** What this program owns: files on this machine, and everything else at the host. */
 export const ownership =
   (client: Client) =>
@@ -170,9 +173,12 @@ export const ownership =
     note: (note) =>
       note.kind === "file" ? local.note(note) : client.write("Ownership.note", (rpc, call) => rpc.note({ note }, call)),
     forget: (note) =>
-      note.kind === "file"
-        ? local.forget(note)
-        : Effect.ignore(client.end("Ownership.forget", (rpc, call) => rpc.forget({ note }, call))),
+      Effect.suspend(() => {
+        if (note.kind === "file") return local.forget(note)
+        // It may still come to be.
+        if (note.kind === "sandbox" && client.isLate(note.token)) return Effect.void
+        return forget(client, note)
+      }),
     release: (note, expires) => client.write("Ownership.release", (rpc, call) => rpc.release({ note, expires }, call)),
     stage: local.stage
   })
