@@ -5,6 +5,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
@@ -98,6 +99,33 @@ describe("a session", () => {
       assert.isFalse(yield* Deferred.isDone(ended))
       yield* TestClock.adjust("20 seconds")
       yield* Deferred.await(ended)
+    })
+  )
+
+  it.effect("ends while an operation of another hangs, and in the end without its own", () =>
+    Effect.gen(function* () {
+      const { end, once, open } = yield* sessions
+      const hangs = yield* Deferred.make<void>()
+      yield* Effect.addFinalizer(() => Deferred.succeed(hangs, undefined))
+      const hanging = Effect.uninterruptible(Deferred.await(hangs))
+      const begin = (session: Sessions.Session) =>
+        Effect.andThen(once(session, "one", new WeakMap(), hanging, { isEnding: false }), Effect.yieldNow)
+      yield* begin(yield* open(token))
+      // The host ends this one while it serves the other.
+      yield* TestClock.adjust("20 seconds")
+      const other = yield* open(token)
+      const ended = yield* Deferred.make<void>()
+      yield* Scope.addFinalizer(other.scope, Deferred.succeed(ended, undefined))
+      yield* TestClock.adjust("40 seconds")
+      yield* Deferred.await(ended)
+
+      const third = yield* open(token)
+      yield* begin(third)
+      const ending = yield* Effect.forkChild(end(third), { startImmediately: true })
+      yield* TestClock.adjust("29 seconds")
+      assert.isUndefined(ending.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(ending)
     })
   )
 })

@@ -1,5 +1,6 @@
 /** The programs that use a host: what belongs to each of them, and what becomes of it when a program is gone. */
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,6 +21,9 @@ type Driver = Microsandbox.Microsandbox["Service"]
 const defaultMaxSessions = 1000
 
 const defaultMaxRequests = 10_000
+
+/** How long the operations of a program may take to end. */
+const closeLimit = "30 seconds"
 
 /** A lock that a program holds or waits for. */
 export interface SessionLock {
@@ -124,6 +128,22 @@ export const make = Effect.fnUntraced(function* (options: {
         Effect.ignoreCause({ log: "Warn", message: `Could not stop sandbox "${sandbox.name}"` }),
         Effect.andThen(leave(sandbox))
       )
+  const sweepDead = sweepAtStart(driver, ownership)
+  /** Closes the scope of a session. Does not wait for an operation that hangs and cannot be interrupted. */
+  const close = Effect.fnUntraced(function* ({ scope, token }: Session) {
+    const isClosed = yield* Deferred.make<boolean>()
+    yield* Scope.close(scope, Exit.void).pipe(
+      Effect.andThen(Deferred.succeed(isClosed, true)),
+      // Others have not waited: its owner is dead only now.
+      Effect.flatMap((isInTime) => (isInTime ? Effect.void : sweepDead)),
+      Effect.forkDetach
+    )
+    const timer = yield* Effect.forkDetach(
+      Effect.interruptible(Effect.delay(Deferred.succeed(isClosed, false), closeLimit))
+    )
+    if (yield* Deferred.await(isClosed)) return yield* Fiber.interrupt(timer)
+    yield* Effect.logWarning(`An operation of a program of the token "${token.name}" does not end`)
+  })
   const end = (...sessions: ReadonlyArray<Session>) =>
     Effect.suspend(() => {
       const ending = sessions.filter(({ id }) => all.delete(id))
@@ -136,15 +156,16 @@ export const make = Effect.fnUntraced(function* (options: {
         )
       )
       return Effect.uninterruptible(
-        Effect.forEach(ending, ({ scope }) => Scope.close(scope, Exit.void), { concurrency: 4, discard: true }).pipe(
+        Effect.forEach(ending, close, { concurrency: 16, discard: true }).pipe(
           // The owners are dead now: what they have noted is removed.
-          Effect.andThen(sweepAtStart(driver, ownership)),
+          Effect.andThen(sweepDead),
           Effect.andThen(attached)
         )
       )
     })
 
   yield* Effect.addFinalizer(() => end(...all.values()))
+  const scope = yield* Effect.scope
   const interval = leaseMillis / 4
   yield* Effect.gen(function* () {
     const before = yield* millis
@@ -156,7 +177,8 @@ export const make = Effect.fnUntraced(function* (options: {
     for (const session of dead) {
       yield* Effect.logInfo(`A program of the token "${session.token.name}" is gone: its sandboxes are removed`)
     }
-    yield* end(...dead)
+    // The others do not wait for what takes long.
+    yield* Effect.forkIn(end(...dead), scope)
   }).pipe(Effect.forever, Effect.forkScoped)
 
   return {
