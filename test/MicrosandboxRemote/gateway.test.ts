@@ -448,6 +448,32 @@ describe("a program", () => {
     })
   )
 
+  it.effect("whose session has ended goes on in another, also to reach a guest and to send an archive", () =>
+    Effect.gen(function* () {
+      const { control, url } = yield* Support.host({ images: { [image]: { isCached: true } } })
+      const { services } = yield* program(url)
+      const driver = Context.get(services, Microsandbox.Microsandbox)
+      const detached = yield* Effect.provideContext(
+        Sandbox.launch({ image, name: "detached", detached: true }),
+        services
+      )
+      const archive = Path.join(yield* Support.folder("f"), "archive")
+      yield* driver.saveImages([image], archive)
+      const { services: second } = yield* program(url)
+      for (const [name, of] of [
+        ["one", services],
+        ["two", second]
+      ] as const) {
+        yield* Effect.provideContext(Sandbox.launch({ image, name }), of)
+      }
+      // Not longer than their lease: what removes their sandboxes then has a limit, too.
+      yield* TestClock.adjust("38 seconds")
+      yield* until(sandboxesOf(control), (names) => names.length === 1)
+      yield* driver.connect(detached)
+      assert.isNotEmpty(yield* Context.get(second, Microsandbox.Microsandbox).loadImage(archive))
+    })
+  )
+
   it.effect("that dies gives back its locks", () =>
     Effect.gen(function* () {
       const { url } = yield* Support.host()

@@ -50,8 +50,14 @@ export interface Client {
   readonly isLate: (subject: string) => boolean
   /** Ends something that may have ended with the session. */
   readonly end: <A>(method: string, run: Run<A>) => Effect.Effect<A, LightboxError>
-  /** The headers of a request that is not RPC. */
-  readonly headers: Effect.Effect<{ readonly [name: string]: string }, LightboxError>
+  /** Makes a request that is not RPC, with these headers. Again in a new session if the last has ended. */
+  readonly request: <A, R>(
+    use: (headers: Call["headers"]) => Effect.Effect<A, LightboxError, R>,
+    options?: {
+      /** Whether it is about something of the session. Then it is not asked for again. */
+      readonly isOfSession?: boolean
+    }
+  ) => Effect.Effect<A, LightboxError, R>
   /** While one is held, no new session begins: what it protects must not go on without it. */
   readonly holding: (change: 1 | -1) => void
   /** The error for an answer that ended too early. */
@@ -248,7 +254,7 @@ export const make = Effect.fnUntraced(function* (options: {
       return request === undefined ? asked : Effect.onInterrupt(asked, () => cancel(method, opened, request, late))
     })
   /** A session that has ended did nothing. */
-  const orRenewed = <A>(effect: Effect.Effect<A, LightboxError>) =>
+  const orRenewed = <A, R>(effect: Effect.Effect<A, LightboxError, R>) =>
     Effect.retry(effect, { while: Failures.isEnded, times: 1 })
 
   const opened = yield* open
@@ -278,7 +284,14 @@ export const make = Effect.fnUntraced(function* (options: {
     write: (method, run, late) => Effect.suspend(() => inSession(method, randomId(), run, { isOnce: true, late })),
     isLate: (subject) => late.has(subject),
     end: (method, run) => orRenewed(Effect.suspend(() => inSession(method, randomId(), run))),
-    headers: Effect.map(session, (opened) => ({ ...common, ...headersOf(opened) })),
+    request: (use, { isOfSession = false } = {}) => {
+      const asked = Effect.flatMap(session, (opened) =>
+        Effect.tapError(use({ ...common, ...headersOf(opened) }), (error) =>
+          Failures.isEnded(error) ? ended(opened.session) : Effect.void
+        )
+      )
+      return isOfSession ? asked : orRenewed(asked)
+    },
     holding: (change) => {
       state.locks += change
     },

@@ -209,8 +209,9 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
     url.searchParams.set("name", sandbox.name)
     url.protocol = url.protocol.replace("http", "ws")
     const connected = Effect.gen(function* () {
-      const headers = yield* client.headers
-      const channel = yield* Channel.open({ method, host: client.url, url, headers, timeout: connectTimeout })
+      const channel = yield* client.request((headers) =>
+        Channel.open({ method, host: client.url, url, headers, timeout: connectTimeout })
+      )
       yield* Effect.forkScoped(
         Effect.andThen(
           client.silence,

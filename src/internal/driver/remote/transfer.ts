@@ -47,7 +47,7 @@ const isWrite = (cause: unknown): boolean => Predicate.hasProperty(cause, "sysca
 
 /** Sends a file. Returns its id at the host. */
 export const send = (client: Client, method: string, path: string): Effect.Effect<string, LightboxError> =>
-  Effect.flatMap(client.headers, (headers) =>
+  client.request((headers) =>
     Effect.tryPromise({
       try: async (signal) => {
         const file = await Fs.open(path).catch(onThisMachine)
@@ -89,24 +89,28 @@ export const called =
 
 /** Fetches a file, and removes it at the host. A file that is not complete is removed here. */
 export const fetchTo = (client: Client, method: string, id: string, path: string): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(client.headers, (headers) =>
-    Effect.tryPromise({
-      try: async (signal) => {
-        const response = await Failures.request(`${client.url}${Protocol.paths.files}/${id}`, { headers, signal })
-        const file = await Fs.open(path, "w").catch(onThisMachine)
-        try {
-          const target = FsSync.createWriteStream(path, { fd: file })
-          if (response.body === null) target.end()
-          else {
-            await pipeline(response.body, target, { signal }).catch((cause: unknown) =>
-              isWrite(cause) ? onThisMachine(cause) : Promise.reject(cause)
-            )
-          }
-        } catch (cause) {
-          await Fs.rm(path, { force: true })
-          throw cause
-        }
-      },
-      catch: toError(method, client.url, path)
-    })
-  ).pipe(Effect.ensuring(Effect.ignore(client.end(method, (rpc, call) => rpc.dropFile({ file: id }, call)))))
+  client
+    .request(
+      (headers) =>
+        Effect.tryPromise({
+          try: async (signal) => {
+            const response = await Failures.request(`${client.url}${Protocol.paths.files}/${id}`, { headers, signal })
+            const file = await Fs.open(path, "w").catch(onThisMachine)
+            try {
+              const target = FsSync.createWriteStream(path, { fd: file })
+              if (response.body === null) target.end()
+              else {
+                await pipeline(response.body, target, { signal }).catch((cause: unknown) =>
+                  isWrite(cause) ? onThisMachine(cause) : Promise.reject(cause)
+                )
+              }
+            } catch (cause) {
+              await Fs.rm(path, { force: true })
+              throw cause
+            }
+          },
+          catch: toError(method, client.url, path)
+        }),
+      { isOfSession: true }
+    )
+    .pipe(Effect.ensuring(Effect.ignore(client.end(method, (rpc, call) => rpc.dropFile({ file: id }, call)))))
