@@ -82,18 +82,21 @@ export const open = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       const { body, headers, key = "", maxBytes, method, query = "" } = request
       const url = `${endpoint}/${bucket}/${key === "" ? "" : `${folder}${key}`}${query}`
-      const signed = yield* Effect.promise(() =>
-        new AwsV4Signer({
-          method,
-          url,
-          headers: { ...headers, "X-Amz-Content-Sha256": hashOf(body ?? noBody) },
-          accessKeyId,
-          secretAccessKey,
-          ...(sessionToken === undefined ? {} : { sessionToken }),
-          service: "s3",
-          region
-        }).sign()
-      )
+      const signed = yield* Effect.tryPromise({
+        try: () =>
+          new AwsV4Signer({
+            method,
+            url,
+            headers: { ...headers, "X-Amz-Content-Sha256": hashOf(body ?? noBody) },
+            accessKeyId,
+            secretAccessKey,
+            ...(sessionToken === undefined ? {} : { sessionToken }),
+            service: "s3",
+            region
+          }).sign(),
+        // Such as a key with the end of a line, which no header can have. The cause would show it.
+        catch: (): Client.Problem => ({ kind: "Refused", problem: "the access key cannot sign a request" })
+      })
       return yield* send(signed.url, {
         method,
         headers: {
