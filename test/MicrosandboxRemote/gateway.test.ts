@@ -364,6 +364,10 @@ describe("a host", () => {
       assert.deepStrictEqual(yield* asked("b"), Option.some("Waiting"))
       yield* client.end("test", (rpc, call) => rpc.unlock({ id: "a" }, call))
       assert.deepStrictEqual(yield* asked("b"), Option.some("Held"))
+      // What was asked for before it was given up may arrive after that.
+      yield* client.end("test", (rpc, call) => rpc.unlock({ id: "b" }, call))
+      yield* failsWith("InvalidConfig", asked("b"))
+      assert.deepStrictEqual(yield* asked("c"), Option.some("Held"))
     })
   )
 

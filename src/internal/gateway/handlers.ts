@@ -327,6 +327,8 @@ export const make = (context: Context) => {
     Stream.unwrap(
       Effect.gen(function* () {
         const session = yield* sessionOf(request, "write")
+        // This request was on its way when the program did not want the lock any more.
+        if (session.unlocked.has(id)) return yield* invalid("Lock", "id", "expected a lock that was not released")
         const known = session.locks.get(id)
         if (name.length > maxLockName || (known !== undefined && known.attempt === undefined)) {
           return yield* invalid("Lock", "name", "expected another lock")
@@ -482,7 +484,13 @@ export const make = (context: Context) => {
         for (const line of lines.slice(Math.max(0, lock.sent - first))) held.send(line)
         lock.sent = Math.max(lock.sent, first + lines.length)
       }),
-    unlock: ending(({ id }, session) => unlock(session, id)),
+    unlock: ending(({ id }, session) =>
+      Effect.suspend(() => {
+        session.unlocked.add(id)
+        const forget = Effect.sync(() => session.unlocked.delete(id))
+        return Effect.andThen(Effect.forkIn(Effect.delay(forget, context.lease), session.scope), unlock(session, id))
+      })
+    ),
 
     loadImage: writing(({ file, tag }, session) =>
       Effect.flatMap(fileOf("Microsandbox.loadImage", session, file), (path) =>

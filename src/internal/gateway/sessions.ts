@@ -47,6 +47,8 @@ export interface Session {
   running: number
   readonly cancelled: Set<string>
   readonly locks: Map<string, SessionLock>
+  /** Locks that were released a short while ago. */
+  readonly unlocked: Set<string>
   /** Sandboxes that end with the program. */
   readonly attached: Map<string, Microsandbox.SandboxRef>
   /** What sandboxes need for as long as they exist, by their ids. */
@@ -197,6 +199,7 @@ export const make = Effect.fnUntraced(function* (options: {
         running: 0,
         cancelled: new Set(),
         locks: new Map(),
+        unlocked: new Set(),
         attached: new Map(),
         kept: new Map(),
         files: new Map(),
