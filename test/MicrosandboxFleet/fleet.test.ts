@@ -453,7 +453,7 @@ describe("a host of a fleet", () => {
       assert.deepInclude(refused.reason, { _tag: "HostUnavailable", kind: "Unreachable", host: url })
       // A program that is gone loses its sandboxes as ever.
       yield* meanwhile(end)
-      assert.deepStrictEqual(yield* namesOn(a), [])
+      yield* meanwhile(until(namesOn(a), (names) => names.length === 0))
       rename("away", "lightbox")
       const directory = yield* Cases.open(url)
       yield* pass(20)
