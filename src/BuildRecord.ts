@@ -37,6 +37,7 @@ import * as Struct from "effect/Struct"
 import { BuildEvent } from "./BuildEvent.ts"
 import { BuildId, DurationFromWholeMillis, intBetween, SnapshotName } from "./internal/config/schemas.ts"
 import { decoder, optionsDecoder } from "./internal/config/validation.ts"
+import { placeOf } from "./internal/ownership/labels.ts"
 import { compare as compareInputs } from "./internal/plan/explanation.ts"
 import * as BuildSpans from "./internal/report/buildSpans.ts"
 import * as Lines from "./internal/store/recordLines.ts"
@@ -409,9 +410,6 @@ export const summaryOf = Effect.fnUntraced(function* (
   return summaryIn(record)
 })
 
-/** Counts the builds of a process. */
-const countOf = (id: string): number => Number.parseInt(id.split("-").at(-1) ?? "", 36)
-
 /**
  * Lists recorded builds, the last one first.
  *
@@ -431,7 +429,7 @@ export const list = Effect.fn("BuildRecord.list")(function* (
     .flatMap((one) => (one === undefined || (snapshot !== undefined && one.snapshot !== snapshot) ? [] : [one]))
     .toSorted(
       (a, b) =>
-        DateTime.toEpochMillis(b.startedAt) - DateTime.toEpochMillis(a.startedAt) || countOf(b.id) - countOf(a.id)
+        DateTime.toEpochMillis(b.startedAt) - DateTime.toEpochMillis(a.startedAt) || placeOf(b.id) - placeOf(a.id)
     )
     .slice(0, limit)
 })

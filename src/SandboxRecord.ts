@@ -18,8 +18,9 @@
  * **Gotchas**
  *
  * Redacted values that a program passed to its sandbox are hidden in the output when
- * its scope removes the sandbox. Who removes it otherwise does not know them. A sandbox that ends by itself and is not removed has no record yet: it is
- * still in `Sandbox.list`, with its logs.
+ * its scope removes the sandbox. Who removes it otherwise does not know them. A
+ * sandbox that ends by itself and is not removed has no record yet: it is still in
+ * `Sandbox.list`, with its logs.
  *
  * **Example** (Finding out why a sandbox is gone)
  *
@@ -160,6 +161,6 @@ export const get = Effect.fn("SandboxRecord.get")(function* (
   const method = "SandboxRecord.get"
   const { id: wanted } = yield* decodeGet({ id })
   const { home } = yield* Microsandbox.Microsandbox
-  const found = (yield* Endings.readAll(method, home)).find((record) => record.id === wanted)
+  const found = yield* Endings.read(method, home, wanted)
   return found ?? (yield* new LightboxError({ method, reason: new NotFound({ resource: "record", name: wanted }) }))
 })

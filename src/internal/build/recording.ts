@@ -2,8 +2,9 @@
  * Records a build: its plan, its events and its end, as lines of JSON in the home.
  *
  * An event is written before anyone hears of it, so that a crash loses at most the line that was being written; only
- * output waits until the end of the turn, or for a second once there is much of it. Nothing is flushed: a record that a power cut loses was only a record. A
- * build that reuses its result is written at once when it ends, because it should take no longer than it did.
+ * output waits until the end of the turn, or for a second once there is much of it. Nothing is flushed: a record that a
+ * power cut loses was only a record. A build that reuses its result is written at once when it ends, because it should
+ * take no longer than it did.
  */
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -14,7 +15,7 @@ import type { BuildEvent } from "../../BuildEvent.ts"
 import type { StepInputs } from "../../BuildRecord.ts"
 import type { LightboxError, Reason } from "../../LightboxError.ts"
 import type { PlannedStep } from "../../Plan.ts"
-import { shortPath } from "../config/schemas.ts"
+import { thisProgram } from "../config/schemas.ts"
 import { version } from "../config/version.ts"
 import * as Secrets from "../definition/secrets.ts"
 import * as FailureText from "../report/failureText.ts"
@@ -169,8 +170,7 @@ export const make = (options: {
     image: options.image,
     startedAt,
     caller: {
-      program: process.argv[1] === undefined ? "node" : shortPath(process.argv[1]),
-      pid: process.pid,
+      ...thisProgram(),
       ...(options.declaredAt === undefined ? {} : { declaredAt: options.declaredAt })
     },
     version,

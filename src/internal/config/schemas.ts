@@ -244,6 +244,12 @@ export const shortPath = (path: string): string => {
   return relative.startsWith("..") ? path : relative
 }
 
+/** This process, as records name it: its script, relative to the working directory, and its id. */
+export const thisProgram = (): { readonly program: string; readonly pid: number } => ({
+  program: process.argv[1] === undefined ? "node" : shortPath(process.argv[1]),
+  pid: process.pid
+})
+
 /** A path on the host; relative ones are resolved against the current directory. */
 export const HostPath = CString.check(Schema.makeFilter(pathProblem))
 

@@ -35,6 +35,9 @@ export const generate: Effect.Effect<string> = Effect.map(
   (now) => `${now.toString(36)}-${process.pid.toString(36)}-${(count++).toString(36)}`
 )
 
+/** The place of an id among those of its process: ids of the same millisecond are in this order. */
+export const placeOf = (id: string): number => Number.parseInt(id.split("-").at(-1) ?? "", 36)
+
 /** Prefix of generated names of builders. */
 const builderPrefix = `${generatedPrefix}builder-`
 

@@ -13,12 +13,13 @@ import * as FsSync from "node:fs"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../../LightboxError.ts"
-import type * as Microsandbox from "../../Microsandbox.ts"
-import { shortPath } from "../config/schemas.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
+import { thisProgram } from "../config/schemas.ts"
 import { unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
-import { because, causes, generate, Removing, roleLabel, snapshotLabel } from "../ownership/labels.ts"
-import { createFile, type Limits } from "./records.ts"
+import { because, causes, generate, placeOf, Removing, roleLabel, snapshotLabel } from "../ownership/labels.ts"
+import { sessionDecoder } from "../sandbox/logs.ts"
+import { createFile, type Limits, removeBeyond } from "./records.ts"
 
 // =============================================================================
 // Model
@@ -41,7 +42,7 @@ export const summary = {
   /** The snapshot that it was launched from. */
   snapshot: Schema.optionalKey(Schema.String),
   /** Its state when it was removed: one that was `crashed` or `stopped` had ended by itself. */
-  status: Schema.Literals(["created", "starting", "running", "draining", "paused", "stopped", "crashed"]),
+  status: Microsandbox.SandboxStatus,
   cause: Cause,
   /** Why it was removed, in words. */
   reason: Schema.String,
@@ -78,19 +79,15 @@ const maxLength = 32 * 1024
 
 const isRole = Schema.is(Role)
 
-/** The last lines of a log. A character may be in two of its entries. */
 const lastLines = (
   entries: ReadonlyArray<Microsandbox.LogEntry>,
   hide: (text: string) => string
 ): ReadonlyArray<string> => {
-  const decoders = new Map<string, TextDecoder>()
+  const decode = sessionDecoder()
   const text = entries
-    .map(({ bytes, session, source }) => {
-      const key = `${source} ${session}`
-      const decoder = decoders.get(key) ?? new TextDecoder()
-      decoders.set(key, decoder)
-      const text = decoder.decode(bytes, { stream: true })
-      return source === "system" && !text.endsWith("\n") ? `${text}\n` : text
+    .map((entry) => {
+      const text = decode(entry)
+      return entry.source === "system" && !text.endsWith("\n") ? `${text}\n` : text
     })
     .join("")
   return text === "" ? [] : hide(text).slice(-maxLength).replace(/\n$/, "").split("\n").slice(-maxLines)
@@ -153,7 +150,7 @@ const write = Effect.fnUntraced(function* (home: string, seen: Seen) {
     cause,
     reason,
     endedAt: DateTime.makeUnsafe(now),
-    by: { program: process.argv[1] === undefined ? "node" : shortPath(process.argv[1]), pid: process.pid }
+    by: thisProgram()
   })
   // The home of a twin goes before the last sandbox does. A record that cannot be written is only a record.
   if (!FsSync.existsSync(home)) return
@@ -215,8 +212,13 @@ const attempt = <A>(method: string, home: string, run: () => Promise<A>): Effect
 const readFile = async (home: string, name: string): Promise<typeof Ended.Type | undefined> =>
   Option.getOrUndefined(decode((await unlessMissing(Fs.readFile(Path.join(folderOf(home), name), "utf8"))) ?? ""))
 
-/** Counts the records of a process. */
-const countOf = (id: string): number => Number.parseInt(id.split("-").at(-1) ?? "", 36)
+/** The record of an id, if there is one. */
+export const read = (
+  method: string,
+  home: string,
+  id: string
+): Effect.Effect<typeof Ended.Type | undefined, LightboxError> =>
+  attempt(method, home, () => readFile(home, `${id}.json`))
 
 /** All records, the last one first. */
 export const readAll = Effect.fnUntraced(function* (method: string, home: string) {
@@ -228,7 +230,7 @@ export const readAll = Effect.fnUntraced(function* (method: string, home: string
   return found
     .flatMap((record) => (record === undefined ? [] : [record]))
     .toSorted(
-      (a, b) => DateTime.toEpochMillis(b.endedAt) - DateTime.toEpochMillis(a.endedAt) || countOf(b.id) - countOf(a.id)
+      (a, b) => DateTime.toEpochMillis(b.endedAt) - DateTime.toEpochMillis(a.endedAt) || placeOf(b.id) - placeOf(a.id)
     )
 })
 
@@ -237,7 +239,6 @@ export const readAll = Effect.fnUntraced(function* (method: string, home: string
 // =============================================================================
 
 export const prune = async (home: string): Promise<void> => {
-  const now = Date.now()
   const files = await Promise.all(
     (await names(home)).map(async (name) => {
       const path = Path.join(folderOf(home), name)
@@ -245,13 +246,5 @@ export const prune = async (home: string): Promise<void> => {
       return stats === undefined ? [] : [{ path, size: stats.size, at: stats.mtimeMs }]
     })
   )
-  let size = 0
-  for (const [position, file] of files
-    .flat()
-    .toSorted((a, b) => b.at - a.at)
-    .entries()) {
-    size += file.size
-    if (position < limits.count && size <= limits.bytes && now - file.at <= limits.ageMillis) continue
-    FsSync.rmSync(file.path, { force: true })
-  }
+  await removeBeyond(limits, files.flat())
 }

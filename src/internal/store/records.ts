@@ -227,12 +227,8 @@ export const fateOf = (
 // =============================================================================
 
 /** Ends the records of dead processes, and removes those beyond the limits. What cannot be removed stays. */
-export const prune = Effect.fnUntraced(function* (
-  home: string,
-  { ageMillis, bytes, count }: Limits = limits
-): Effect.fn.Return<void> {
+export const prune = Effect.fnUntraced(function* (home: string, wanted: Limits = limits): Effect.fn.Return<void> {
   const quietly = <A>(run: () => Promise<A>) => Effect.orElseSucceed(Effect.tryPromise(run), () => undefined)
-  const now = Date.now()
   const kept = yield* Effect.forEach(
     (yield* quietly(() => entriesIn(home))) ?? [],
     Effect.fnUntraced(function* ({ id, owner, path }) {
@@ -245,16 +241,29 @@ export const prune = Effect.fnUntraced(function* (
     }),
     { concurrency: 16 }
   )
+  yield* Effect.promise(() => removeBeyond(wanted, kept.flat()))
+})
+
+/** A file, and when it was written last. */
+interface Written {
+  readonly path: string
+  readonly size: number
+  readonly at: number
+}
+
+/** Removes the oldest files beyond limits. What cannot be removed stays. */
+export const removeBeyond = async (
+  { ageMillis, bytes, count }: Limits,
+  files: ReadonlyArray<Written>
+): Promise<void> => {
+  const now = Date.now()
   let size = 0
-  for (const [position, file] of kept
-    .flat()
-    .toSorted((a, b) => b.at - a.at)
-    .entries()) {
+  for (const [position, file] of files.toSorted((a, b) => b.at - a.at).entries()) {
     size += file.size
     if (position < count && size <= bytes && now - file.at <= ageMillis) continue
-    yield* quietly(() => Fs.rm(file.path, { force: true }))
+    await Fs.rm(file.path, { force: true }).catch(() => {})
   }
-})
+}
 
 /** Whether there are more records than are kept. */
 export const isFull = (home: string): boolean => {
