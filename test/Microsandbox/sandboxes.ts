@@ -571,7 +571,10 @@ export const sandboxes: Group = (test) => {
     yield* driver.removeSandbox(info)
     yield* Bench.failsWith("NotFound", driver.getSandbox(name))
     // Now only the snapshot uses the image: that keeps it from being pruned.
-    assert.strictEqual((yield* driver.pruneImages()).images, 0)
+    const pruned = yield* driver.pruneImages()
+    // In a fleet, a host that does not have the snapshot has no use for its copy of the layers.
+    const others = driver.backend === "fleet" ? pruned : { layers: 0, bytes: undefined }
+    assert.deepStrictEqual(pruned, { ...others, images: 0 })
   })
 
   test("names, moves, saves, loads, boots and loses a snapshot", function* () {
