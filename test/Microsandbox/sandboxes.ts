@@ -572,9 +572,9 @@ export const sandboxes: Group = (test) => {
     yield* Bench.failsWith("NotFound", driver.getSandbox(name))
     // Now only the snapshot uses the image: that keeps it from being pruned.
     const pruned = yield* driver.pruneImages()
+    assert.strictEqual(pruned.images, 0)
     // In a fleet, a host that does not have the snapshot has no use for its copy of the layers.
-    const others = driver.backend === "fleet" ? pruned : { layers: 0, bytes: undefined }
-    assert.deepStrictEqual(pruned, { ...others, images: 0 })
+    if (driver.backend !== "fleet") assert.deepStrictEqual(pruned, { images: 0, layers: 0, bytes: undefined })
   })
 
   test("names, moves, saves, loads, boots and loses a snapshot", function* () {
