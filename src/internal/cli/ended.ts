@@ -7,13 +7,13 @@ import * as Option from "effect/Option"
 import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import * as SandboxRecord from "../../SandboxRecord.ts"
-import { invalid } from "../config/validation.ts"
 import { elapsed } from "../report/buildLine.ts"
 import { clean } from "../report/terminalText.ts"
 import { driver, print, printList } from "./environment.ts"
 import { namedArgument, nameFlags } from "./failure.ts"
 import * as Flags from "./flags.ts"
 import * as Shapes from "./json.ts"
+import * as Lists from "./lists.ts"
 
 const lived = ({ createdAt, endedAt }: SandboxRecord.Summary): string =>
   createdAt === undefined ? "" : elapsed(DateTime.toEpochMillis(endedAt) - DateTime.toEpochMillis(createdAt))
@@ -39,31 +39,15 @@ const list = Effect.fnUntraced(function* (listing: Flags.Listing) {
   )
 })
 
-/** Finds a record by what a person types: an id, the beginning of one, or the name of a sandbox for its last. */
 const find = Effect.fnUntraced(function* (
   typed: string | undefined
 ): Effect.fn.Return<SandboxRecord.SandboxRecord, LightboxError, Microsandbox.Microsandbox> {
-  const all = yield* SandboxRecord.list()
-  if (typed === undefined) {
-    const [last] = all
-    return yield* last === undefined
-      ? invalid("ended", "ID", "no ended sandbox is recorded here")
-      : SandboxRecord.get(last.id)
-  }
-  const matching = all.filter(({ id }) => id.startsWith(typed))
-  const found =
-    all.find(({ id }) => id === typed) ??
-    all.find(({ name }) => name === typed) ??
-    (matching.length === 1 ? matching[0] : undefined)
-  if (found === undefined && matching.length > 1) {
-    const shown = matching.slice(0, 3).map(({ id }) => id)
-    return yield* invalid(
-      "ended",
-      "ID",
-      `${matching.length} records begin with "${typed}", such as ${shown.join(", ")}`
-    )
-  }
-  return yield* SandboxRecord.get(found?.id ?? typed).pipe(Effect.mapError(nameFlags({ id: "ID" })))
+  const wanted = yield* Lists.idOf("ended", "ID", typed, yield* SandboxRecord.list(), {
+    nameOf: ({ name }) => name,
+    none: "no ended sandbox is recorded here",
+    many: "records"
+  })
+  return yield* SandboxRecord.get(wanted).pipe(Effect.mapError(nameFlags({ id: "ID" })))
 })
 
 const section = (title: string, lines: ReadonlyArray<string>): ReadonlyArray<string> =>

@@ -206,3 +206,31 @@ export const layOut = (
     )
     .join("\n\n")
 }
+
+/**
+ * Finds the record that a person means: by its id, by the beginning of its id, or by a name for the last record of that
+ * name. Without a word, the last record. A word that fits none is returned as it is.
+ */
+export const idOf = <A extends { readonly id: string }>(
+  command: string,
+  argument: string,
+  typed: string | undefined,
+  /** The last one first. */
+  records: ReadonlyArray<A>,
+  words: { readonly nameOf: (record: A) => string; readonly none: string; readonly many: string }
+): Effect.Effect<string, LightboxError> => {
+  const [last] = records
+  if (typed === undefined) {
+    return last === undefined ? Effect.fail(invalid(command, argument, words.none)) : Effect.succeed(last.id)
+  }
+  if (records.some(({ id }) => id === typed)) return Effect.succeed(typed)
+  const matching = records.filter(({ id }) => id.startsWith(typed))
+  const [only] = matching
+  if (only !== undefined && matching.length === 1) return Effect.succeed(only.id)
+  const named = records.find((record) => words.nameOf(record) === typed)
+  if (named !== undefined || only === undefined) return Effect.succeed(named?.id ?? typed)
+  const shown = matching.slice(0, 3).map(({ id }) => id)
+  return Effect.fail(
+    invalid(command, argument, `${matching.length} ${words.many} begin with "${typed}", such as ${shown.join(", ")}`)
+  )
+}

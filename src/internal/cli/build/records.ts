@@ -33,32 +33,16 @@ const accepted = "Id of a build, the beginning of one, or a snapshot for its las
 
 const id = idOf("id", `${accepted} (default: the last build)`).pipe(Argument.optional)
 
-/** Finds a record by what a person types. */
 const find = Effect.fnUntraced(function* (
   argument: string,
   typed: string | undefined
 ): Effect.fn.Return<BuildRecord.BuildRecord, LightboxError, Microsandbox.Microsandbox> {
-  const all = yield* BuildRecord.list()
-  const [last] = all
-  if (typed === undefined) {
-    return yield* last === undefined
-      ? invalid("builds", argument, "no build is recorded here")
-      : BuildRecord.get(last.id)
-  }
-  const matching = all.filter((one) => one.id.startsWith(typed))
-  const found =
-    all.find((one) => one.id === typed) ??
-    (matching.length === 1 ? matching[0] : undefined) ??
-    all.find(({ snapshot }) => snapshot === typed)
-  if (found === undefined && matching.length > 1) {
-    const shown = matching.slice(0, 3).map((one) => one.id)
-    return yield* invalid(
-      "builds",
-      argument,
-      `${matching.length} builds begin with "${typed}", such as ${shown.join(", ")}`
-    )
-  }
-  return yield* BuildRecord.get(found?.id ?? typed).pipe(Effect.mapError(nameFlags({ id: argument })))
+  const wanted = yield* Lists.idOf("builds", argument, typed, yield* BuildRecord.list(), {
+    nameOf: ({ snapshot }) => snapshot,
+    none: "no build is recorded here",
+    many: "builds"
+  })
+  return yield* BuildRecord.get(wanted).pipe(Effect.mapError(nameFlags({ id: argument })))
 })
 
 // =============================================================================
