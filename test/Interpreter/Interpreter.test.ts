@@ -354,3 +354,17 @@ it.live.skipIf(!hasPython)("Python raises a MemoryError when its memory runs out
     })
   )
 )
+
+it.live("JavaScript prints again after an interrupt in the middle of what it printed", () =>
+  withContext({ language: "javascript" }, (context) =>
+    Effect.gen(function* () {
+      const fiber = yield* started(context, "console.log('x'.repeat(40_000_000))")
+      yield* context.interrupt
+      yield* Fiber.join(fiber)
+      assert.strictEqual((yield* context.run("console.log('after')")).stdout, "after\n")
+      assert.strictEqual((yield* context.run("process.stdout.write('é', 'latin1'); 1")).stdout, "\ufffd")
+      const wrong = (yield* context.run("process.stdout.write(1)")).error
+      assert.strictEqual(wrong?.name, "TypeError")
+    })
+  )
+)

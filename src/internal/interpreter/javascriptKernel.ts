@@ -38,12 +38,17 @@ const { inspect, types } = require("node:util");
 const { parentPort, workerData } = require("node:worker_threads");
 const { marker } = workerData;
 
-// The streams of a thread pass everything to the other one, which is too late if this one is terminated.
+// The streams of a thread pass everything to the other one, which is too late if this one is terminated. And a stream
+// that is terminated while it writes would write nothing more, so this does not go through its state.
 for (const [fd, stream] of [[1, process.stdout], [2, process.stderr]]) {
-  stream._writev = null;
-  stream._write = (chunk, encoding, done) => {
-    write(fd, typeof chunk === "string" ? Buffer.from(chunk, encoding) : chunk);
-    done();
+  const refuse = stream.write.bind(stream);
+  stream.write = (chunk, encoding, done) => {
+    const isText = typeof chunk === "string";
+    if (stream.writableEnded || !(isText || chunk instanceof Uint8Array)) return refuse(chunk, encoding, done);
+    const callback = typeof encoding === "function" ? encoding : done;
+    write(fd, isText ? Buffer.from(chunk, typeof encoding === "string" ? encoding : "utf8") : chunk);
+    if (typeof callback === "function") process.nextTick(callback);
+    return true;
   };
 }
 
