@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
-import * as Net from "node:net"
 import * as Sqlite from "node:sqlite"
 import type * as MicrosandboxFleet from "../../src/MicrosandboxFleet.ts"
 import { BootFailed, NoSpace } from "../../src/LightboxError.ts"
@@ -19,26 +18,13 @@ import * as Volume from "../../src/Volume.ts"
 import { graceMillis } from "../../src/internal/directory/directory.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as Cases from "../internal/directory/cases.ts"
+import { meanwhile, until } from "../MicrosandboxRemote/support.ts"
+import { freePort, turn } from "../support.ts"
 import * as Support from "./support.ts"
 
 const image = "busybox"
 
 const gib = { twin: { budget: { memory: "1G" } } } as const
-
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
-
-const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) => boolean) =>
-  Effect.andThen(turn, effect).pipe(Effect.repeat({ until: isSo }))
-
-/** Lets time pass until an effect has ended. */
-const meanwhile = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-    yield* Effect.andThen(TestClock.adjust("100 millis"), turn).pipe(
-      Effect.repeat({ while: () => fiber.pollUnsafe() === undefined })
-    )
-    return yield* Fiber.join(fiber)
-  })
 
 /** Lets time pass in steps, in which hosts speak to the directory. */
 const pass = (seconds: number) =>
@@ -56,22 +42,11 @@ const request = (name: string, memory = 512) => ({
   config: { resources: { memory: memory * 1024 * 1024 } }
 })
 
-/** The address of a port at which nobody listens. */
-const closed = Effect.promise(
-  () =>
-    new Promise<string>((resolve) => {
-      const server = Net.createServer().listen(0, "127.0.0.1", () => {
-        const address = server.address()
-        const port = typeof address === "object" && address !== null ? address.port : 0
-        server.close(() => resolve(`http://127.0.0.1:${port}`))
-      })
-    })
-)
-
 /** A host that the directory believes in, and at which nobody answers. */
 const nobody = Effect.fnUntraced(function* (url: string, memory = 64 * 1024 ** 3) {
   const directory = yield* Cases.open(url)
-  yield* directory.register({ ...Cases.registration("nobody"), architecture: process.arch, address: yield* closed })
+  const address = `http://127.0.0.1:${yield* freePort}`
+  yield* directory.register({ ...Cases.registration("nobody"), architecture: process.arch, address })
   yield* directory.beat({ id: "nobody", incarnation: "1", memory, used: 0 })
   return directory
 })

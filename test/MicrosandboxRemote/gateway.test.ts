@@ -31,25 +31,9 @@ import * as Volume from "../../src/Volume.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as Relay from "../Relay.ts"
 import * as Support from "./support.ts"
+import { meanwhile, until } from "./support.ts"
 
 const image = "busybox"
-
-/** Waits for the real world, whose time the clock of a test does not tell. */
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
-
-/** Waits until something is so. */
-const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) => boolean) =>
-  Effect.andThen(turn, effect).pipe(Effect.repeat({ until: isSo }))
-
-/** Lets time pass until an effect has ended, which pauses before it asks again. */
-const meanwhile = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function* () {
-    const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-    yield* Effect.andThen(TestClock.adjust("100 millis"), turn).pipe(
-      Effect.repeat({ while: () => fiber.pollUnsafe() === undefined })
-    )
-    return yield* Fiber.join(fiber)
-  })
 
 const sandboxesOf = (control: MicrosandboxMemory.Control["Service"]) =>
   Effect.map(control.inventory, ({ sandboxes }) => sandboxes.map(({ name }) => name).toSorted())

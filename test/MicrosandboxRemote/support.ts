@@ -1,8 +1,10 @@
 /** A host on the twin, and programs that use it, in one process and over a real port of this machine. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as TestClock from "effect/testing/TestClock"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
 import * as Os from "node:os"
@@ -11,6 +13,7 @@ import type { Services } from "../../src/Driver.ts"
 import * as Gateway from "../../src/Gateway.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
+import { turn } from "../support.ts"
 
 export const token = Redacted.make("a-token-of-the-tests")
 
@@ -20,6 +23,20 @@ export const folder = (prefix: string) =>
     Effect.sync(() => Fs.realpathSync(Fs.mkdtempSync(Path.join(Os.tmpdir(), prefix)))),
     (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
   )
+
+/** Waits until something of the real world is so, whose time the clock of a test does not tell. */
+export const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) => boolean) =>
+  Effect.andThen(turn, effect).pipe(Effect.repeat({ until: isSo }))
+
+/** Lets time pass until an effect has ended, which pauses before it asks again. */
+export const meanwhile = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+    yield* Effect.andThen(TestClock.adjust("100 millis"), turn).pipe(
+      Effect.repeat({ while: () => fiber.pollUnsafe() === undefined })
+    )
+    return yield* Fiber.join(fiber)
+  })
 
 /** A host that serves the twin. */
 export class Host extends Context.Service<

@@ -1,6 +1,7 @@
 /** Hosts that the command line serves, and variables of the environment. */
 import * as Effect from "effect/Effect"
 import * as Net from "node:net"
+import { freePort } from "../support.ts"
 import { ending } from "./support.ts"
 
 /** Sets a variable of the environment for the scope. */
@@ -18,13 +19,6 @@ export const withVariable = (name: string, value: string | undefined) =>
         else process.env[name] = before
       })
   )
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = Net.createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
-})
 
 const connected = (port: number) =>
   Effect.callback<boolean>((resume) => {

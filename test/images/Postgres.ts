@@ -7,6 +7,7 @@ import * as Cache from "../host/Cache.ts"
 import * as Machine from "../host/Machine.ts"
 import * as Packages from "../host/Packages.ts"
 import { dieWithParent, run, spawn } from "../host/Subprocess.ts"
+import { freePort } from "../support.ts"
 
 const purpose = "a database for tests"
 
@@ -104,13 +105,6 @@ export const make = Effect.gen(function* () {
     yield* Effect.repeat(isAnswered(port), { until: (is) => is })
   })
   return { url: `postgres://lightbox@127.0.0.1:${port}/postgres`, start }
-})
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = Net.createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
 })
 
 const isAnswered = (port: number) =>
