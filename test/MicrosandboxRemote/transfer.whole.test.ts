@@ -184,7 +184,7 @@ describe("a pull from another host", () => {
         [first.digest, first.digest]
       )
       const asked = packsAsked(relay.asked).map(({ path }) => path)
-      const [packs] = [asked.filter((path) => asked.indexOf(path) === asked.lastIndexOf(path))]
+      const packs = asked.filter((path) => asked.indexOf(path) === asked.lastIndexOf(path))
       // The index and the packs are asked for by one of them, the description by both.
       assert.strictEqual(asked.length - packs.length, 2)
       assert.deepStrictEqual(yield* two.on(Snapshot.list()), [])
