@@ -107,10 +107,12 @@ export const SandboxRow = Schema.Struct({
 export type SandboxRow = typeof SandboxRow.Type
 
 /** What a host has, of which placements and look-ups need to know. */
-export type Kind = "snapshot" | "image" | "volume"
+const Kind = Schema.Literals(["snapshot", "image", "volume"])
+
+export type Kind = typeof Kind.Type
 
 const Holding = Schema.Struct({
-  kind: Schema.Literals(["snapshot", "image", "volume"]),
+  kind: Kind,
   name: Schema.String,
   host: Schema.String
 })
@@ -205,11 +207,11 @@ export const of = (sql: Sql, url: string) => {
     schema: Schema.Codec<A, I>,
     statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
   ) => rows(method, "Lost", schema, statement)
-  const change = (
-    method: string,
-    statement: (now: Fragment) => Effect.Effect<unknown, SqlError>
-  ): Effect.Effect<void, LightboxError> =>
-    now.pipe(Effect.flatMap(statement), Effect.mapError(failed(method, "Lost")), Effect.asVoid, limited(method, "Lost"))
+  /** Returns whether the statement returned a row: those that may find nothing to change end with `RETURNING`. */
+  const changed = (method: string, statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
+    Effect.map(changing(method, Schema.Unknown, statement), (found) => found.length > 0)
+  const change = (method: string, statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
+    Effect.asVoid(changing(method, Schema.Unknown, statement))
 
   /** Whether all of these holders have their locks. It is part of statements that need them. */
   const haveLocks = (now: Fragment, holders: Holders): Fragment =>
@@ -253,16 +255,12 @@ export const of = (sql: Sql, url: string) => {
       readonly memory: number
       readonly used: number
     }) =>
-      Effect.map(
-        changing(
-          "Directory.beat",
-          Schema.Struct({ id: Schema.String }),
-          (
-            now
-          ) => sql`UPDATE lightbox_hosts SET seen_at = ${now}, state = 'up', memory = ${host.memory}, used = ${host.used}
-            WHERE id = ${host.id} AND incarnation = ${host.incarnation} RETURNING id`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.beat",
+        (
+          now
+        ) => sql`UPDATE lightbox_hosts SET seen_at = ${now}, state = 'up', memory = ${host.memory}, used = ${host.used}
+          WHERE id = ${host.id} AND incarnation = ${host.incarnation} RETURNING id`
       ),
     /** Says that a host has stopped. The sandboxes of programs have ended with it. */
     leave: (host: { readonly id: string; readonly incarnation: string }) =>
@@ -293,24 +291,16 @@ export const of = (sql: Sql, url: string) => {
     ),
     /** Keeps new sandboxes from a host. The first reason stays. Returns whether the host is known. */
     cordon: (id: string, reason: string) =>
-      Effect.map(
-        changing(
-          "Directory.cordon",
-          Schema.Struct({ id: Schema.String }),
-          () => sql`UPDATE lightbox_hosts
-            SET reason = CASE WHEN cordoned = 1 THEN reason ELSE ${reason} END, cordoned = 1
-            WHERE id = ${id} RETURNING id`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.cordon",
+        () => sql`UPDATE lightbox_hosts
+          SET reason = CASE WHEN cordoned = 1 THEN reason ELSE ${reason} END, cordoned = 1
+          WHERE id = ${id} RETURNING id`
       ),
     uncordon: (id: string) =>
-      Effect.map(
-        changing(
-          "Directory.uncordon",
-          Schema.Struct({ id: Schema.String }),
-          () => sql`UPDATE lightbox_hosts SET cordoned = 0, reason = NULL WHERE id = ${id} RETURNING id`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.uncordon",
+        () => sql`UPDATE lightbox_hosts SET cordoned = 0, reason = NULL WHERE id = ${id} RETURNING id`
       ),
 
     /** Forgets a host that will not be back, and everything that only it had. */
@@ -332,29 +322,21 @@ export const of = (sql: Sql, url: string) => {
 
     /** Takes a name for a creation, if nobody has it. */
     claim: (claim: Claim) =>
-      Effect.map(
-        changing(
-          "Directory.claim",
-          Named,
-          (now) => sql`INSERT INTO lightbox_sandboxes
-            (name, host, incarnation, owner, request, memory, detached, state, updated_at)
-            VALUES (${claim.name}, ${claim.host}, ${claim.incarnation}, ${claim.owner}, ${claim.request}, ${claim.memory},
-              ${bit(claim.detached)}, 'creating', ${now})
-            ON CONFLICT (name) DO NOTHING RETURNING name`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.claim",
+        (now) => sql`INSERT INTO lightbox_sandboxes
+          (name, host, incarnation, owner, request, memory, detached, state, updated_at)
+          VALUES (${claim.name}, ${claim.host}, ${claim.incarnation}, ${claim.owner}, ${claim.request}, ${claim.memory},
+            ${bit(claim.detached)}, 'creating', ${now})
+          ON CONFLICT (name) DO NOTHING RETURNING name`
       ),
     /** Gives a creation to a host, and shows that it goes on. Returns `false` if it does not have the name any more. */
     move: (claim: Pick<Claim, "name" | "request" | "host" | "incarnation">) =>
-      Effect.map(
-        changing(
-          "Directory.move",
-          Named,
-          (now) => sql`UPDATE lightbox_sandboxes
-            SET host = ${claim.host}, incarnation = ${claim.incarnation}, updated_at = ${now}
-            WHERE name = ${claim.name} AND request = ${claim.request} RETURNING name`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.move",
+        (now) => sql`UPDATE lightbox_sandboxes
+          SET host = ${claim.host}, incarnation = ${claim.incarnation}, updated_at = ${now}
+          WHERE name = ${claim.name} AND request = ${claim.request} RETURNING name`
       ),
     created: (name: string, request: string, id: string) =>
       change(
@@ -405,17 +387,13 @@ export const of = (sql: Sql, url: string) => {
       ),
     /** Adds a sandbox that was not made through the directory. Returns `false` if another host has the name. */
     adopt: (claim: Claim, present: Present) =>
-      Effect.map(
-        changing(
-          "Directory.adopt",
-          Named,
-          (now) => sql`INSERT INTO lightbox_sandboxes
+      changed(
+        "Directory.adopt",
+        (now) => sql`INSERT INTO lightbox_sandboxes
           (name, id, host, incarnation, owner, request, memory, detached, state, updated_at)
           VALUES (${claim.name}, ${present.id}, ${claim.host}, ${claim.incarnation}, ${claim.owner}, ${claim.request},
             ${claim.memory}, ${bit(claim.detached)}, ${present.isRunning ? "running" : "stopped"}, ${now})
           ON CONFLICT (name) DO NOTHING RETURNING name`
-        ),
-        (found) => found.length > 0
       ),
     /** Says that a host does not have a sandbox any more. */
     lose: (row: SandboxRow, reason: string) =>
@@ -488,15 +466,11 @@ export const of = (sql: Sql, url: string) => {
       ),
     /** Returns `false`, and changes nothing, if a lock was lost. */
     setLink: (name: string, snapshot: string, holders: Holders = []) =>
-      Effect.map(
-        changing(
-          "Directory.setLink",
-          Named,
-          (now) => sql`INSERT INTO lightbox_links (name, snapshot)
-            SELECT CAST(${name} AS TEXT), CAST(${snapshot} AS TEXT) WHERE ${haveLocks(now, holders)}
-            ON CONFLICT (name) DO UPDATE SET snapshot = excluded.snapshot RETURNING name`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.setLink",
+        (now) => sql`INSERT INTO lightbox_links (name, snapshot)
+          SELECT CAST(${name} AS TEXT), CAST(${snapshot} AS TEXT) WHERE ${haveLocks(now, holders)}
+          ON CONFLICT (name) DO UPDATE SET snapshot = excluded.snapshot RETURNING name`
       ),
     /** Adds a name and its record, unless the fleet has the name already, or a lock was lost. */
     addName: (name: string, snapshot: string, record: string | undefined, holders: Holders) =>
@@ -518,13 +492,9 @@ export const of = (sql: Sql, url: string) => {
       ),
     /** Returns `false` if there was nothing to remove, or a lock was lost. */
     removeLink: (name: string, holders: Holders = []) =>
-      Effect.map(
-        changing(
-          "Directory.removeLink",
-          Named,
-          (now) => sql`DELETE FROM lightbox_links WHERE name = ${name} AND ${haveLocks(now, holders)} RETURNING name`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Directory.removeLink",
+        (now) => sql`DELETE FROM lightbox_links WHERE name = ${name} AND ${haveLocks(now, holders)} RETURNING name`
       ),
 
     /** Notes that a name was removed while hosts were away that may have it. */
@@ -562,26 +532,18 @@ export const of = (sql: Sql, url: string) => {
       ),
     /** Returns `false`, and changes nothing, if a lock was lost. */
     writeRecord: (path: string, content: string, holders: Holders = []) =>
-      Effect.map(
-        changing(
-          "Store",
-          Located,
-          (now) => sql`INSERT INTO lightbox_records (path, content, modified_at)
-            SELECT CAST(${path} AS TEXT), CAST(${content} AS TEXT), ${now} WHERE ${haveLocks(now, holders)}
-            ON CONFLICT (path) DO UPDATE SET content = excluded.content, modified_at = excluded.modified_at
-            RETURNING path`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Store",
+        (now) => sql`INSERT INTO lightbox_records (path, content, modified_at)
+          SELECT CAST(${path} AS TEXT), CAST(${content} AS TEXT), ${now} WHERE ${haveLocks(now, holders)}
+          ON CONFLICT (path) DO UPDATE SET content = excluded.content, modified_at = excluded.modified_at
+          RETURNING path`
       ),
     /** Returns `false` if there was nothing to remove, or a lock was lost. */
     removeRecord: (path: string, holders: Holders = []) =>
-      Effect.map(
-        changing(
-          "Store",
-          Located,
-          (now) => sql`DELETE FROM lightbox_records WHERE path = ${path} AND ${haveLocks(now, holders)} RETURNING path`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Store",
+        (now) => sql`DELETE FROM lightbox_records WHERE path = ${path} AND ${haveLocks(now, holders)} RETURNING path`
       ),
     listRecords: (folder: string) =>
       Effect.map(
@@ -616,16 +578,12 @@ export const of = (sql: Sql, url: string) => {
 
     /** Takes a lock that is free or has run out. */
     lock: (name: string, holder: string) =>
-      Effect.map(
-        changing(
-          "Lock",
-          Named,
-          (now) => sql`INSERT INTO lightbox_locks (name, holder, held_until)
-            VALUES (${name}, ${holder}, ${now} + ${lockMillis})
-            ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
-              WHERE lightbox_locks.held_until < ${now} RETURNING name`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Lock",
+        (now) => sql`INSERT INTO lightbox_locks (name, holder, held_until)
+          VALUES (${name}, ${holder}, ${now} + ${lockMillis})
+          ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until
+            WHERE lightbox_locks.held_until < ${now} RETURNING name`
       ),
     isLocked: (name: string) =>
       Effect.map(
@@ -638,14 +596,10 @@ export const of = (sql: Sql, url: string) => {
       ),
     /** Extends a lock. Returns `false` if it has run out. */
     keepLock: (name: string, holder: string) =>
-      Effect.map(
-        changing(
-          "Lock",
-          Named,
-          (now) => sql`UPDATE lightbox_locks SET held_until = ${now} + ${lockMillis}
-            WHERE name = ${name} AND holder = ${holder} AND held_until >= ${now} RETURNING name`
-        ),
-        (found) => found.length > 0
+      changed(
+        "Lock",
+        (now) => sql`UPDATE lightbox_locks SET held_until = ${now} + ${lockMillis}
+          WHERE name = ${name} AND holder = ${holder} AND held_until >= ${now} RETURNING name`
       ),
     areLocked: (holders: Holders) =>
       Effect.map(
