@@ -67,6 +67,9 @@ export const isAlive = ({ age, state }: Host): boolean => state === "up" && age 
 const statusOf = (host: Host): FleetHost["status"] =>
   host.state === "stopped" ? "stopped" : !isAlive(host) ? "away" : host.cordoned === 0 ? "ready" : "cordoned"
 
+/** What sandboxes take of a host's memory: those that run, and those that are being created. */
+export const takenOf = ({ reserved, used }: Pick<Host, "reserved" | "used">): number => Math.max(reserved, used)
+
 /** What people see of a host. */
 export const listed = (host: Host): FleetHost => ({
   id: host.id,
@@ -74,7 +77,7 @@ export const listed = (host: Host): FleetHost => ({
   address: host.address,
   sandboxes: host.sandboxes,
   memory: host.memory,
-  used: Math.max(host.used, host.reserved),
+  used: takenOf(host),
   cpus: host.cpus,
   architecture: host.architecture,
   labels: host.labels,

@@ -1,7 +1,7 @@
 /** Chooses the hosts for a sandbox: which may take it, and in which order they are asked. */
 import * as Num from "effect/Number"
 import * as Order from "effect/Order"
-import { isAlive, type Host } from "../../directory/directory.ts"
+import { isAlive, takenOf, type Host } from "../../directory/directory.ts"
 import { showSize } from "../../config/schemas.ts"
 
 /** What a sandbox needs of its host. */
@@ -17,9 +17,6 @@ export interface Wanted {
   /** The hosts that have its image already. */
   readonly images: ReadonlySet<string>
 }
-
-/** What sandboxes take of a host's memory: those that run, and those that are being created. */
-const takenOf = ({ reserved, used }: Host): number => Math.max(reserved, used)
 
 const freeOf = (host: Host): number => host.memory - takenOf(host)
 
