@@ -5,7 +5,6 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
-import * as Path from "node:path"
 import { HostUnavailable, LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxFleet from "../../../MicrosandboxFleet.ts"
@@ -14,9 +13,9 @@ import { decoder, invalid } from "../../config/validation.ts"
 import { type Host, isAlive, listed } from "../../directory/directory.ts"
 import * as Directories from "../../directory/open.ts"
 import { DirectoryUrl, redacted } from "../../directory/url.ts"
-import * as Home from "../../host/home.ts"
 import * as Owner from "../../ownership/owner.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
+import * as Elsewhere from "../remote/elsewhere.ts"
 import * as FleetHome from "./home.ts"
 import * as Hosts from "./hosts.ts"
 import * as Sandboxes from "./sandboxes.ts"
@@ -67,15 +66,11 @@ const common = ([first, ...others]: readonly [Host, ...ReadonlyArray<Host>]): Mi
 
 export const make = Effect.fnUntraced(function* (
   input: MicrosandboxFleet.Options
-): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
+): Effect.fn.Return<Blueprint<never, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const labels = options.labels ?? {}
   const url = redacted(options.directory)
-  const base = yield* Home.resolveFolder(layerMethod, options.home)
-  const home = yield* Home.resolveFolder(
-    layerMethod,
-    Path.join(base, `fleet-${Crypto.hash("sha256", Redacted.value(url)).slice(0, 8)}`)
-  )
+  const { base, home } = yield* Elsewhere.homeOf(layerMethod, options.home, "fleet", Redacted.value(url))
   const directory = yield* Directories.open(layerMethod, "directory", url)
   const local = yield* Owner.make(home)
   const hosts = yield* Hosts.make({
@@ -142,12 +137,5 @@ export const make = Effect.fnUntraced(function* (
     ...Stock.snapshots(context),
     ...Stock.volumes(context)
   }
-  return {
-    home,
-    make: Effect.succeed(driver),
-    // Each host has a budget for all its programs.
-    admission: { budget: { disk: 0 }, defaultMemory: undefined, availableMemory: () => Number.POSITIVE_INFINITY },
-    sweep: true,
-    ownership: () => notes.ownership
-  }
+  return Elsewhere.blueprint(driver, () => notes.ownership)
 })

@@ -21,6 +21,7 @@ import { keyLabel } from "../../store/store.ts"
 import { checkCombination } from "../createChecks.ts"
 import type { SandboxPart } from "../parts.ts"
 import { randomId } from "../remote/client.ts"
+import * as Elsewhere from "../remote/elsewhere.ts"
 import type { Notes } from "./home.ts"
 import type { Hosts } from "./hosts.ts"
 import * as Place from "./place.ts"
@@ -178,14 +179,9 @@ export const make = (options: {
 
   /** The host of all peers: their proxy is on it. */
   const peersOf = Effect.fnUntraced(function* (request: Microsandbox.CreateSandbox) {
-    const peers = request.proxy?.peers
-    if (request.proxy !== undefined && peers === undefined) {
-      const problem = "the host cannot reach a proxy of this machine"
-      return yield* failure(createMethod, new Unsupported({ feature: "a proxy", problem }))
-    }
-    const found = new Set(
-      yield* Effect.forEach(peers ?? [], ({ sandbox }) => routes.hostOf(createMethod, sandbox.name))
-    )
+    yield* Elsewhere.checkProxy(request)
+    const peers = request.proxy?.peers ?? []
+    const found = new Set(yield* Effect.forEach(peers, ({ sandbox }) => routes.hostOf(createMethod, sandbox.name)))
     if (found.size > 1) {
       const problem = `the sandboxes that it connects to are on different hosts (${[...found].join(", ")})`
       return yield* failure(createMethod, new Unsupported({ feature: "a group on several hosts", problem }))

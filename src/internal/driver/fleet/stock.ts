@@ -1,20 +1,13 @@
 /** What the hosts of a fleet have: images, snapshots and volumes. */
 import * as Effect from "effect/Effect"
 import * as Path from "node:path"
-import {
-  AlreadyExists,
-  HostUnavailable,
-  InUse,
-  LightboxError,
-  NoCapacity,
-  NotFound,
-  Unsupported
-} from "../../../LightboxError.ts"
+import { AlreadyExists, HostUnavailable, InUse, LightboxError, NoCapacity, NotFound } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { Directory, Host, Kind } from "../../directory/directory.ts"
 import { isAlive } from "../../directory/directory.ts"
 import { lock } from "../../ownership/files.ts"
 import type { ImagePart, RemainsPart, SnapshotPart, VolumePart } from "../parts.ts"
+import * as Elsewhere from "../remote/elsewhere.ts"
 import type { Locks, Notes } from "./home.ts"
 import { type Hosts, mayReturn } from "./hosts.ts"
 import * as Place from "./place.ts"
@@ -362,11 +355,7 @@ export const snapshots = (context: Context): SnapshotPart => {
       yield* directory.hold(id, [{ kind: "snapshot", name: loaded.name }])
       return loaded
     }),
-    importSnapshot: (_folder, name) => {
-      const problem = `"${name}" would be moved from a folder of this machine into the home of another`
-      const reason = new Unsupported({ feature: "importSnapshot", problem })
-      return Effect.fail(failure("Microsandbox.importSnapshot", reason))
-    },
+    importSnapshot: Elsewhere.importSnapshot,
     listSnapshotLinks: Effect.fn("Microsandbox.listSnapshotLinks")(() =>
       Effect.map(directory.links, (links) => Object.fromEntries(links.map(({ name, snapshot }) => [name, snapshot])))
     ),

@@ -5,9 +5,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Crypto from "node:crypto"
-import * as Path from "node:path"
-import { LightboxError, Unsupported } from "../../../LightboxError.ts"
+import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxRemote from "../../../MicrosandboxRemote.ts"
 import { DurationInput, HostPath, HostUrl, SecretToken, withoutSlash } from "../../config/schemas.ts"
@@ -15,13 +13,13 @@ import { decoder } from "../../config/validation.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import { requireArchive } from "../../host/fileFailure.ts"
-import * as Home from "../../host/home.ts"
 import { instanceLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
 import * as PullReport from "../pullReport.ts"
 import * as Channel from "./channel.ts"
 import * as Clients from "./client.ts"
+import * as Elsewhere from "./elsewhere.ts"
 import * as RemoteHome from "./home.ts"
 import * as Protocol from "./protocol.ts"
 import * as Transfer from "./transfer.ts"
@@ -40,19 +38,13 @@ const LayerOptions = Schema.Struct({
 
 const decodeLayerOptions = decoder(LayerOptions, layerMethod)
 
-/** Files of the programs of this machine, per host. */
-const homeOf = (home: string | undefined, url: string) =>
-  Effect.flatMap(Home.resolveFolder(layerMethod, home), (home) =>
-    Home.resolveFolder(layerMethod, Path.join(home, `remote-${Crypto.hash("sha256", url).slice(0, 8)}`))
-  )
-
 export const make = Effect.fnUntraced(function* (
   input: MicrosandboxRemote.Options,
   host?: string
-): Effect.fn.Return<Blueprint<LightboxError, never>, LightboxError, Scope.Scope> {
+): Effect.fn.Return<Blueprint<never, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const url = withoutSlash(options.url)
-  const home = yield* homeOf(options.home, url)
+  const { home } = yield* Elsewhere.homeOf(layerMethod, options.home, "remote", url)
   const client = yield* Clients.make({ method: layerMethod, url, token: options.token, host })
   const { capabilities, version } = client.opened
   const driver: Driver = {
@@ -67,14 +59,7 @@ export const make = Effect.fnUntraced(function* (
     ...snapshots(client),
     ...volumes(client)
   }
-  return {
-    home,
-    make: Effect.succeed(driver),
-    // The host has a budget for all its clients.
-    admission: { budget: { disk: 0 }, defaultMemory: undefined, availableMemory: () => Number.POSITIVE_INFINITY },
-    sweep: true,
-    ownership: RemoteHome.ownership(client)
-  }
+  return Elsewhere.blueprint(driver, RemoteHome.ownership(client))
 })
 
 const images = (client: Clients.Client): ImagePart => ({
@@ -139,10 +124,7 @@ const lateCreation = (client: Clients.Client, instance: string, name: string): C
 const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): SandboxPart => ({
   createSandbox: Effect.fn("Microsandbox.createSandbox")(function* (request) {
     const method = "Microsandbox.createSandbox"
-    if (request.proxy !== undefined && request.proxy.peers === undefined) {
-      const problem = "the host cannot reach a proxy of this machine"
-      return yield* new LightboxError({ method, reason: new Unsupported({ feature: "a proxy", problem }) })
-    }
+    yield* Elsewhere.checkProxy(request)
     const report = yield* PullReport.make(request)
     // The library starts services itself, and their probes may be functions.
     const { services: _, ...config } = request.config
@@ -293,11 +275,7 @@ const snapshots = (client: Clients.Client): SnapshotPart => ({
       .write(method, (rpc, call) => rpc.loadSnapshot({ file, name }, call))
       .pipe(Effect.mapError(Transfer.called(path)))
   }),
-  importSnapshot: (_folder, name) => {
-    const problem = `"${name}" would be moved from a folder of this machine into the home of another`
-    const reason = new Unsupported({ feature: "importSnapshot", problem })
-    return Effect.fail(new LightboxError({ method: "Microsandbox.importSnapshot", reason }))
-  },
+  importSnapshot: Elsewhere.importSnapshot,
   listSnapshotLinks: Effect.fn("Microsandbox.listSnapshotLinks")(() =>
     client.read("Microsandbox.listSnapshotLinks", (rpc, call) => rpc.listSnapshotLinks(undefined, call))
   ),
