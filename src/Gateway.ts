@@ -24,7 +24,8 @@ import {
   HostUrl,
   intBetween,
   Labels,
-  Name
+  Name,
+  withoutSlash
 } from "./internal/config/schemas.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
 import { DirectoryUrl, redacted } from "./internal/directory/url.ts"
@@ -228,7 +229,7 @@ export const serve = Effect.fn("Gateway.serve")(function* (
         ? undefined
         : {
             directory: redacted(directory.url),
-            address: directory.address?.replace(/\/+$/, ""),
+            address: directory.address === undefined ? undefined : withoutSlash(directory.address),
             labels: directory.labels ?? {},
             bootFailures: {
               count: directory.bootFailures?.count ?? 5,

@@ -84,11 +84,11 @@ export const SnapshotReference = pattern(
   'the name of a snapshot, or a generation such as "app@3"'
 )
 
+const isToken = /^[!-~]+$/
+
 /** Says what is wrong with a bearer token. With fewer characters, it can be guessed. */
 export const tokenProblem = (token: string): string | undefined =>
-  token.length >= 16 && /^[!-~]+$/.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
-
-const isToken = /^[!-~]+$/
+  token.length >= 16 && isToken.test(token) ? undefined : "expected at least 16 characters of ASCII, without spaces"
 
 /** A token for a host, which checks its length itself. */
 export const BearerToken = pattern(isToken, "a token")

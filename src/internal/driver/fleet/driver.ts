@@ -8,7 +8,7 @@ import * as Crypto from "node:crypto"
 import { HostUnavailable, LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxFleet from "../../../MicrosandboxFleet.ts"
-import { defaultResources, DurationInput, HostPath, Labels } from "../../config/schemas.ts"
+import { defaultResources, DurationInput, HostPath, Labels, SecretToken } from "../../config/schemas.ts"
 import { decoder, invalid } from "../../config/validation.ts"
 import { type Host, isAlive, listed } from "../../directory/directory.ts"
 import * as Directories from "../../directory/open.ts"
@@ -28,9 +28,7 @@ const layerMethod = "MicrosandboxFleet.layer"
 const decodeLayerOptions = decoder(
   Schema.Struct({
     directory: DirectoryUrl,
-    token: Schema.Redacted(Schema.String).check(
-      Schema.makeFilter((token) => (/^[!-~]+$/.test(Redacted.value(token)) ? undefined : "expected a token"))
-    ),
+    token: SecretToken,
     architecture: Schema.optional(Schema.Literals(["x64", "arm64"])),
     labels: Schema.optional(Labels),
     home: Schema.optional(HostPath),
