@@ -11,6 +11,7 @@ import * as Ownership from "../../../Ownership.ts"
 import type { Directory, Host } from "../../directory/directory.ts"
 import { graceMillis, isAlive } from "../../directory/directory.ts"
 import * as Remote from "../remote/driver.ts"
+import * as Failures from "../remote/failures.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -46,9 +47,6 @@ export interface Hosts {
 
 /** How many hosts are asked at once. */
 export const concurrency = 16
-
-const isAway = ({ reason }: LightboxError): boolean =>
-  reason._tag === "HostUnavailable" && ["Unreachable", "Lost", "Ended"].includes(reason.kind)
 
 /** Whether a host may be back with what it has, so that nothing may be done without it. */
 export const mayReturn = ({ age, state }: Host): boolean => state === "up" && age < graceMillis
@@ -125,7 +123,7 @@ export const make = Effect.fnUntraced(function* (options: {
       Effect.tapError((error) =>
         Effect.sync(() => {
           // It may be at another address by now.
-          if (isAway(error)) known.delete(id)
+          if (Failures.isTransient(error) || Failures.isEnded(error)) known.delete(id)
         })
       )
     )

@@ -22,6 +22,7 @@ import { checkCombination } from "../createChecks.ts"
 import type { SandboxPart } from "../parts.ts"
 import { randomId } from "../remote/client.ts"
 import * as Elsewhere from "../remote/elsewhere.ts"
+import * as Failures from "../remote/failures.ts"
 import type { Notes } from "./home.ts"
 import type { Hosts } from "./hosts.ts"
 import * as Place from "./place.ts"
@@ -51,9 +52,6 @@ const isRefusal = ({ reason }: LightboxError): boolean =>
   (reason._tag === "HostUnavailable" && reason.kind !== "Lost" && reason.kind !== "Refused") ||
   // The directory knew more than the host has by now.
   (reason._tag === "NotFound" && reason.resource === "snapshot")
-
-/** Whether a host has lost the session of this program, and done nothing. */
-const isEnded = ({ reason }: LightboxError): boolean => reason._tag === "HostUnavailable" && reason.kind === "Ended"
 
 /** Ids are unique on a host. In the fleet, they also name the host. */
 const idAt = (host: string, id: string): string => `${host}~${id}`
@@ -362,7 +360,7 @@ export const make = (options: {
       placed = host
       return yield* createOn(host, request, refuseIfFull).pipe(
         // Its session has ended, in which nothing was done.
-        Effect.retry({ while: isEnded, times: 1 }),
+        Effect.retry({ while: Failures.isEnded, times: 1 }),
         Effect.catchIf(isRefusal, (error) => {
           refusal = error
           if (error.reason._tag === "NoCapacity") full ??= host
@@ -474,7 +472,7 @@ export const make = (options: {
           // Its row is all that is left of it.
           NotFound: () => Effect.succeed(true)
         }),
-        Effect.catchIf(isEnded, (error) =>
+        Effect.catchIf(Failures.isEnded, (error) =>
           Effect.flatMap(directory.find(sandbox.name), (row) =>
             row?.state === "lost" ? Effect.succeed(true) : Effect.fail(error)
           )
