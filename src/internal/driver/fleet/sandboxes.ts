@@ -56,10 +56,8 @@ const isRefusal = ({ reason }: LightboxError): boolean =>
 /** Ids are unique on a host. In the fleet, they also name the host. */
 const idAt = (host: string, id: string): string => `${host}~${id}`
 
-const seenAt =
-  (info: Microsandbox.SandboxInfo) =>
-  (host: string): Microsandbox.SandboxInfo =>
-    Struct.assign(info, { id: idAt(host, info.id) })
+const seenAt = (info: Microsandbox.SandboxInfo, host: string): Microsandbox.SandboxInfo =>
+  Struct.assign(info, { id: idAt(host, info.id) })
 
 /** What a host calls a sandbox. */
 const ownOf = ({ id }: Microsandbox.SandboxRef): { readonly host: string | undefined; readonly id: string } => {
@@ -405,13 +403,8 @@ export const make = (options: {
       ),
       { log: "Warn", message: `The directory does not know sandbox "${info.name}" yet` }
     )
-    return seenAt(info)(placed.id)
+    return seenAt(info, placed.id)
   })
-
-  const forgetRow = (name: string, isSame: (row: SandboxRow) => boolean) =>
-    Effect.flatMap(directory.find(name), (row) =>
-      row !== undefined && isSame(row) ? directory.forget(name, row.request) : Effect.void
-    )
 
   return {
     createSandbox: Effect.fn("Microsandbox.createSandbox")((request) => {
@@ -431,7 +424,7 @@ export const make = (options: {
       routes.hostOf("Microsandbox.getSandbox", name).pipe(
         Effect.flatMap((id) =>
           hosts.at("Microsandbox.getSandbox", id, ({ driver }) =>
-            Effect.map(driver.getSandbox(name), (info) => seenAt(info)(id))
+            Effect.map(driver.getSandbox(name), (info) => seenAt(info, id))
           )
         ),
         Effect.tapError(away(name))
@@ -440,14 +433,14 @@ export const make = (options: {
     listSandboxes: Effect.fn("Microsandbox.listSandboxes")((filter) =>
       Effect.map(
         hosts.everywhere("Microsandbox.listSandboxes", ({ driver, id }) =>
-          Effect.map(driver.listSandboxes(filter), (all) => all.map((info) => seenAt(info)(id)))
+          Effect.map(driver.listSandboxes(filter), (all) => all.map((info) => seenAt(info, id)))
         ),
         (all) => all.flat()
       )
     ),
     startSandbox: Effect.fn("Microsandbox.startSandbox")((sandbox, options) =>
       on("Microsandbox.startSandbox", sandbox, (driver, own, host) =>
-        Effect.map(driver.startSandbox(own, options), (info) => seenAt(info)(host))
+        Effect.map(driver.startSandbox(own, options), (info) => seenAt(info, host))
       )
     ),
     stopSandbox: Effect.fn("Microsandbox.stopSandbox")((sandbox, options) =>
@@ -466,23 +459,22 @@ export const make = (options: {
     }),
     removeSandbox: Effect.fn("Microsandbox.removeSandbox")(function* (sandbox, options) {
       const method = "Microsandbox.removeSandbox"
-      const isLost = on(method, sandbox, (driver, own) => driver.removeSandbox(own, options)).pipe(
-        Effect.as(false),
-        Effect.catchReasons("LightboxError", {
-          // Its row is all that is left of it.
-          NotFound: () => Effect.succeed(true)
-        }),
+      yield* on(method, sandbox, (driver, own) => driver.removeSandbox(own, options)).pipe(
+        // Its row is all that is left of it.
+        Effect.catchReason("LightboxError", "NotFound", () => Effect.void),
         Effect.catchIf(Failures.isEnded, (error) =>
           Effect.flatMap(directory.find(sandbox.name), (row) =>
-            row?.state === "lost" ? Effect.succeed(true) : Effect.fail(error)
+            row?.state === "lost" ? Effect.void : Effect.fail(error)
           )
         )
       )
-      yield* isLost
       routes.forget(sandbox.name)
-      yield* Effect.ignore(
-        forgetRow(sandbox.name, ({ host, id }) => (id === null ? "" : idAt(host, id)) === sandbox.id)
+      const forget = Effect.flatMap(directory.find(sandbox.name), (row) =>
+        row !== undefined && (row.id === null ? "" : idAt(row.host, row.id)) === sandbox.id
+          ? directory.forget(sandbox.name, row.request)
+          : Effect.void
       )
+      yield* Effect.ignore(forget)
     }),
     modifySandbox: Effect.fn("Microsandbox.modifySandbox")((sandbox, change) =>
       on("Microsandbox.modifySandbox", sandbox, (driver, own) => driver.modifySandbox(own, change))
