@@ -65,28 +65,30 @@ const awayError = (method: string, what: string, [host]: ReadonlyArray<Host>) =>
 
 export const make = (directory: Directory, hosts: Hosts): Stock => {
   const holders = holdersOf(directory, hosts)
+  /** The hosts that are alive and have something. Fails if there is none. */
+  const found = Effect.fnUntraced(function* (
+    method: string,
+    kind: "snapshot" | "volume",
+    name: string
+  ): Effect.fn.Return<readonly [string, ...ReadonlyArray<string>], LightboxError> {
+    const {
+      alive: [first, ...others],
+      away
+    } = yield* holders(kind, name)
+    if (first !== undefined) return [first, ...others]
+    return yield* away.length > 0
+      ? awayError(method, `${kind} "${name}"`, away)
+      : failure(method, new NotFound({ resource: kind, name }))
+  })
   return {
     holders: (kind, name) => Effect.map(holders(kind, name), ({ alive }) => alive),
-    snapshotHolders: Effect.fnUntraced(function* (method, name) {
-      const { alive, away } = yield* holders("snapshot", name)
-      if (alive.length > 0) return alive
-      return yield* away.length > 0
-        ? awayError(method, `snapshot "${name}"`, away)
-        : failure(method, new NotFound({ resource: "snapshot", name }))
-    }),
+    snapshotHolders: (method, name) => found(method, "snapshot", name),
     resolve: (name) => {
       // Paths differ between hosts. Names do not.
       const own = Path.isAbsolute(name) ? Path.basename(name) : name
       return Effect.map(directory.link(own), (snapshot) => snapshot ?? own)
     },
-    hostOfVolume: Effect.fnUntraced(function* (method, name) {
-      const { alive, away } = yield* holders("volume", name)
-      const [first] = alive
-      if (first !== undefined) return first
-      return yield* away.length > 0
-        ? awayError(method, `volume "${name}"`, away)
-        : failure(method, new NotFound({ resource: "volume", name }))
-    }),
+    hostOfVolume: (method, name) => Effect.map(found(method, "volume", name), ([first]) => first),
     lockOf: (volume) => `fleet-volume:${volume}`
   }
 }
