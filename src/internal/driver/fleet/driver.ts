@@ -100,7 +100,6 @@ export const make = Effect.fnUntraced(function* (
   const locks = FleetHome.makeLocks(directory)
   const notes = FleetHome.makeNotes({ local, hosts, hostOf: routes.hostOf, holders: stock.holders })
   const remoteHome = FleetHome.make({ directory, hosts, locks, hostOfVolume: stock.hostOfVolume })
-  const architecture = first.architecture
   const context = {
     directory,
     hosts,
@@ -108,14 +107,12 @@ export const make = Effect.fnUntraced(function* (
     routes,
     stock,
     locks,
-    architecture,
-    labels,
     token: options.token,
     owner: Crypto.randomBytes(9).toString("base64url"),
     home: { home, remoteHome },
     wanted: {
       memory: defaultResources.memory,
-      architecture,
+      architecture: first.architecture,
       labels,
       sources: undefined,
       needs: [],

@@ -13,7 +13,6 @@ import {
   Unsupported
 } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
-import { defaultResources } from "../../config/schemas.ts"
 import type { Directory, Host, SandboxRow } from "../../directory/directory.ts"
 import { lock } from "../../ownership/files.ts"
 import * as Links from "../../store/links.ts"
@@ -115,8 +114,8 @@ export const make = (options: {
   readonly stock: Stock
   /** What names this program in the directory. */
   readonly owner: string
-  readonly architecture: string | undefined
-  readonly labels: { readonly [name: string]: string }
+  /** What every sandbox of this program needs. */
+  readonly wanted: Place.Wanted
   /** The token of the hosts, for those that get a snapshot from another. */
   readonly token: Redacted.Redacted<string>
   /** Of the fleet, whose locks volumes need. */
@@ -194,12 +193,9 @@ export const make = (options: {
       return having.size === 0 ? [] : [{ name: `volume "${name}"`, hosts: having }]
     })
     const wanted: Place.Wanted = {
-      memory: config.resources?.memory ?? defaultResources.memory,
-      architecture: options.architecture,
-      labels: options.labels,
-      sources: undefined,
-      needs: peers.size === 0 ? needs : [...needs, { name: "the sandboxes that it connects to", hosts: peers }],
-      images: new Set()
+      ...options.wanted,
+      memory: config.resources?.memory ?? options.wanted.memory,
+      needs: peers.size === 0 ? needs : [...needs, { name: "the sandboxes that it connects to", hosts: peers }]
     }
     const asked: Microsandbox.CreateSandbox =
       request.proxy?.peers === undefined
