@@ -140,19 +140,15 @@ export const remote = Effect.fnUntraced(function* (
   home: string | undefined
 ) {
   if (token === undefined) return yield* invalid("lightbox", tokenVariable, "expected the token of the host")
-  if (/^(sqlite|postgres(ql)?):/.test(url)) {
-    const { layer } = yield* Effect.promise(() => import("../../MicrosandboxFleet.ts"))
-    const named = renameFields({ directory: "--host", token: tokenVariable, home: "--home" })
-    return layer({ directory: url, token: Redacted.make(token), home }).pipe(
-      Layer.catch((error) => Layer.effectContext(Effect.fail(named(error))))
-    )
-  }
-  const { layer } = yield* Effect.promise(() => import("../../MicrosandboxRemote.ts"))
+  const options = { token: Redacted.make(token), home }
+  const layer = /^(sqlite|postgres(ql)?):/.test(url)
+    ? (yield* Effect.promise(() => import("../../MicrosandboxFleet.ts"))).layer({ ...options, directory: url })
+    : (yield* Effect.promise(() => import("../../MicrosandboxRemote.ts"))).layer({ ...options, url })
   const named =
-    context === undefined ? renameFields({ url: "--host", token: tokenVariable, home: "--home" }) : ofContext(context)
-  return layer({ url, token: Redacted.make(token), home }).pipe(
-    Layer.catch((error) => Layer.effectContext(Effect.fail(named(error))))
-  )
+    context === undefined
+      ? renameFields({ url: "--host", directory: "--host", token: tokenVariable, home: "--home" })
+      : ofContext(context)
+  return Layer.catch(layer, (error) => Layer.effectContext(Effect.fail(named(error))))
 })
 
 // =============================================================================
