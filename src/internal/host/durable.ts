@@ -27,11 +27,11 @@ export const makeFolder = async (path: string): Promise<void> => {
   for (let made = path; made.length >= first.length; made = Path.dirname(made)) await sync(Path.dirname(made))
 }
 
-/** Creates or replaces a file, which always has its old content or all of the new. */
-export const replaceFile = async (path: string, staged: string, content: string): Promise<void> => {
+/** Creates or replaces a file, which always has its old content or all of the new. Default mode: that of the process. */
+export const replaceFile = async (path: string, staged: string, content: string, mode = 0o666): Promise<void> => {
   await makeFolder(Path.dirname(path))
   try {
-    await Fs.writeFile(staged, content, { flush: true })
+    await Fs.writeFile(staged, content, { mode, flush: true })
     await Fs.rename(staged, path)
   } catch (cause) {
     await Fs.rm(staged, { force: true })

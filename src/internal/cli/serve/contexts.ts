@@ -10,7 +10,7 @@ import * as Tls from "node:tls"
 import type { LightboxError } from "../../../LightboxError.ts"
 import { BearerToken, HostPath, HostUrl, Name } from "../../config/schemas.ts"
 import { decoder, invalid } from "../../config/validation.ts"
-import { makeFolder, unlessMissing } from "../../host/durable.ts"
+import { replaceFile, unlessMissing } from "../../host/durable.ts"
 import { fileFailure } from "../../host/fileFailure.ts"
 
 /** A host, and how to reach it. */
@@ -73,16 +73,7 @@ export const write = (contexts: Contexts): Effect.Effect<void, LightboxError> =>
   Effect.flatMap(file, (path) => {
     const staged = `${path}.${Crypto.randomBytes(6).toString("hex")}`
     return Effect.tryPromise({
-      try: async () => {
-        await makeFolder(Path.dirname(path))
-        try {
-          await Fs.writeFile(staged, `${JSON.stringify(contexts, undefined, 2)}\n`, { mode: 0o600, flush: true })
-          await Fs.rename(staged, path)
-        } catch (cause) {
-          await Fs.rm(staged, { force: true })
-          throw cause
-        }
-      },
+      try: () => replaceFile(path, staged, `${JSON.stringify(contexts, undefined, 2)}\n`, 0o600),
       catch: fileFailure("context", "write", path)
     })
   })
