@@ -21,6 +21,7 @@ import * as Page from "../../src/Page.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Volume from "../../src/Volume.ts"
+import * as Remote from "../MicrosandboxRemote/support.ts"
 import { turn } from "../support.ts"
 import * as Client from "./Client.ts"
 import * as World from "./world.ts"
@@ -150,6 +151,23 @@ describe("requests", () => {
       // A server on another port of this machine has been sent the cookie, but not the key.
       assert.strictEqual(yield* Client.refusal(session, { key: "guessed" }), 403)
       assert.strictEqual(yield* Client.refusal(session, { key: "" }), 403)
+    })
+  )
+
+  test(
+    "for a stream that are refused end their connection, even if the other side keeps it",
+    Effect.gen(function* () {
+      const { port, url } = yield* Page.serve()
+      const { socket, text } = yield* Remote.open(`http://127.0.0.1:${port}`)
+      socket.write(
+        `GET /stream HTTP/1.1\r\nHost: ${new URL(url).host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`
+      )
+      while (!(yield* text).startsWith("HTTP/1.1 403")) yield* turn
+      // This side goes on writing, which only a connection that is gone refuses.
+      while (!socket.destroyed) {
+        socket.write("x")
+        yield* turn
+      }
     })
   )
 

@@ -313,18 +313,8 @@ export const serve = Effect.fnUntraced(function* (
   const onUpgrade = (request: Http.IncomingMessage, socket: NodeStream.Duplex, head: Buffer): void => {
     socket.on("error", () => socket.destroy())
     const reject = (error: unknown): void => {
-      const [status, body] = isLightboxError(error)
-        ? [statusOf(error), encodeError(error)]
-        : error instanceof Shared.Refused
-          ? [error.status, `${error.message}\n`]
-          : [400, "Cannot read the request.\n"]
-      const type = isLightboxError(error) ? "application/json" : "text/plain"
-      // A client that does not close its side would keep the connection, even one without a token.
-      socket.once("finish", () => socket.destroy())
-      socket.end(
-        `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\nConnection: close\r\nContent-Type: ${type}\r\n` +
-          `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
-      )
+      if (isLightboxError(error)) Shared.endUpgrade(socket, statusOf(error), encodeError(error), "application/json")
+      else Shared.endUpgrade(socket, ...Shared.refusalOf(error))
     }
     try {
       check(request)

@@ -1,6 +1,6 @@
 /** What the HTTP servers of this library share: checks of requests, and handlers of the web behind Node.js. */
 import * as Crypto from "node:crypto"
-import type * as Http from "node:http"
+import * as Http from "node:http"
 import * as NodeStream from "node:stream"
 
 /** Answers a request that must not reach its handler. */
@@ -93,11 +93,30 @@ export const handle = async (
   else await NodeStream.promises.pipeline(answer.body, response)
 }
 
+/** What a request is answered that failed before it had an answer. */
+export const refusalOf = (error: unknown): readonly [status: number, text: string] =>
+  error instanceof Refused ? [error.status, `${error.message}\n`] : [400, "Cannot read the request.\n"]
+
 /** Answers a request that failed before it had an answer. */
 export const refuse = (response: Http.ServerResponse, error: unknown): void => {
   // The client is gone, or has been told.
   if (response.headersSent) return void response.destroy()
-  const [status, text] = error instanceof Refused ? [error.status, error.message] : [400, "Cannot read the request."]
+  const [status, text] = refusalOf(error)
   const scheme = status === 401 ? { "WWW-Authenticate": "Bearer" } : {}
-  response.writeHead(status, { "Content-Type": "text/plain", Connection: "close", ...scheme }).end(`${text}\n`)
+  response.writeHead(status, { "Content-Type": "text/plain", Connection: "close", ...scheme }).end(text)
+}
+
+/** Answers a request for an upgrade that is not made, and ends its connection. */
+export const endUpgrade = (
+  socket: NodeStream.Duplex,
+  status: number,
+  body: string,
+  type: "text/plain" | "application/json" = "text/plain"
+): void => {
+  // A client that does not close its side would keep the connection, even one that proved nothing.
+  socket.once("finish", () => socket.destroy())
+  socket.end(
+    `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\nConnection: close\r\nContent-Type: ${type}\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+  )
 }

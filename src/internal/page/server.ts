@@ -100,12 +100,7 @@ export const serve = Effect.fnUntraced(function* (
       if (request.url !== Protocol.paths.stream) throw new Shared.Refused(404, "There is nothing at this path.")
       if (sockets.clients.size >= maxStreams) throw new Shared.Refused(503, `Expected at most ${maxStreams} streams.`)
     } catch (error) {
-      const [status, text] = error instanceof Shared.Refused ? [error.status, error.message] : [400, "Bad request."]
-      socket.end(
-        `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\nConnection: close\r\nContent-Type: text/plain\r\n` +
-          `Content-Length: ${Buffer.byteLength(text) + 1}\r\n\r\n${text}\n`
-      )
-      return
+      return Shared.endUpgrade(socket, ...Shared.refusalOf(error))
     }
     sockets.handleUpgrade(request, socket, head, (webSocket) => {
       webSocket.on("error", () => webSocket.terminate())
