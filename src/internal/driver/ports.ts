@@ -7,6 +7,7 @@ import * as Scope from "effect/Scope"
 import type * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import * as Dgram from "node:dgram"
+import type * as Http from "node:http"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -55,6 +56,25 @@ export const listening = <S extends Net.Server>(server: S, options: Net.ListenOp
       resolve(server)
     })
   })
+
+/** Makes an HTTP server listen until the scope closes, which also ends its connections, other than those upgraded. */
+export const serving = (
+  make: () => Http.Server,
+  call: { readonly method: string; readonly field: string },
+  port: number,
+  bind: string = defaultBind
+): Effect.Effect<Http.Server, LightboxError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.tryPromise({
+      try: () => listening(make(), { port, host: bind }),
+      catch: (cause) => portRefused(call, port, bind, cause)
+    }),
+    (server) =>
+      Effect.sync(() => {
+        server.close()
+        server.closeAllConnections()
+      })
+  )
 
 /** The port that was asked for, or the one that was chosen for port 0. */
 export const portOf = (listening: Net.Server | Dgram.Socket, asked: number): number => {

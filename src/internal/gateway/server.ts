@@ -27,7 +27,7 @@ import { HostUnavailable, isLightboxError, LightboxError as Failure } from "../.
 import * as Microsandbox from "../../Microsandbox.ts"
 import { Ownership } from "../../Ownership.ts"
 import { invalid } from "../config/validation.ts"
-import { endpoint, listening, portOf, portRefused } from "../driver/ports.ts"
+import { endpoint, portOf, serving } from "../driver/ports.ts"
 import * as Protocol from "../driver/remote/protocol.ts"
 import * as Shared from "../host/http.ts"
 import * as Agent from "./agent.ts"
@@ -342,23 +342,17 @@ export const serve = Effect.fnUntraced(function* (
   }
 
   const scheme = tls === undefined ? "http" : "https"
-  const server = yield* Effect.acquireRelease(
-    Effect.tryPromise({
-      try: () => {
-        const created = tls === undefined ? Http.createServer(onRequest) : Https.createServer(tls, onRequest)
-        // An archive takes as long as it takes.
-        created.requestTimeout = 0
-        created.on("upgrade", onUpgrade)
-        return listening(created, { port, host: bind })
-      },
-      catch: (cause) => portRefused({ method, field: "port" }, port, bind, cause)
-    }),
-    (server) =>
-      Effect.sync(() => {
-        server.close()
-        server.closeAllConnections()
-        for (const client of sockets.clients) client.terminate()
-      })
+  yield* Effect.addFinalizer(() => Effect.sync(() => sockets.clients.forEach((client) => client.terminate())))
+  const server = yield* serving(
+    () => {
+      const created = tls === undefined ? Http.createServer(onRequest) : Https.createServer(tls, onRequest)
+      // An archive takes as long as it takes.
+      created.requestTimeout = 0
+      return created.on("upgrade", onUpgrade)
+    },
+    { method, field: "port" },
+    port,
+    bind
   )
   const chosen = portOf(server, port)
   const url = `${scheme}://${endpoint({ bind, host: chosen })}`

@@ -10,7 +10,7 @@ import * as Http from "node:http"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
 import { defaultBind } from "../config/schemas.ts"
-import { listening, portOf, portRefused } from "../driver/ports.ts"
+import { portOf, serving } from "../driver/ports.ts"
 import * as Shared from "../host/http.ts"
 import type { Policy } from "./policy.ts"
 import { registrations, serverOptions } from "./server.ts"
@@ -48,17 +48,7 @@ export const serve = Effect.fnUntraced(function* (
   const onRequest = (request: Http.IncomingMessage, response: Http.ServerResponse): void => {
     answer(request, response).catch((error: unknown) => Shared.refuse(response, error))
   }
-  const server = yield* Effect.acquireRelease(
-    Effect.tryPromise({
-      try: () => listening(Http.createServer(onRequest), { port, host: defaultBind }),
-      catch: (cause) => portRefused({ method: "mcp", field: "--http" }, port, defaultBind, cause)
-    }),
-    (server) =>
-      Effect.sync(() => {
-        server.close()
-        server.closeAllConnections()
-      })
-  )
+  const server = yield* serving(() => Http.createServer(onRequest), { method: "mcp", field: "--http" }, port)
   const chosen = portOf(server, port)
   const hosts = [`${defaultBind}:${chosen}`, `localhost:${chosen}`]
   const app = McpServer.layerHttp({

@@ -14,8 +14,7 @@ import * as Http from "node:http"
 import type * as NodeStream from "node:stream"
 import type { Services } from "../../Driver.ts"
 import type { LightboxError } from "../../LightboxError.ts"
-import { defaultBind } from "../config/schemas.ts"
-import { listening, portOf, portRefused } from "../driver/ports.ts"
+import { portOf, serving } from "../driver/ports.ts"
 import * as Shared from "../host/http.ts"
 import * as Access from "./access.ts"
 import * as Assets from "./assets.ts"
@@ -47,21 +46,14 @@ export const serve = Effect.fnUntraced(function* (
     perMessageDeflate: false,
     handleProtocols: () => Protocol.subprotocol
   })
-  const server = yield* Effect.acquireRelease(
-    Effect.tryPromise({
-      try: () => {
-        const created = Http.createServer((request, response) => onRequest(request, response))
-        created.on("upgrade", (request, socket, head) => onUpgrade(request, socket, head))
-        return listening(created, { port, host: defaultBind })
-      },
-      catch: (cause) => portRefused({ method, field: "port" }, port, defaultBind, cause)
-    }),
-    (server) =>
-      Effect.sync(() => {
-        server.close()
-        server.closeAllConnections()
-        for (const client of sockets.clients) client.terminate()
-      })
+  yield* Effect.addFinalizer(() => Effect.sync(() => sockets.clients.forEach((client) => client.terminate())))
+  const server = yield* serving(
+    () =>
+      Http.createServer((request, response) => onRequest(request, response)).on("upgrade", (request, socket, head) =>
+        onUpgrade(request, socket, head)
+      ),
+    { method, field: "port" },
+    port
   )
   const chosen = portOf(server, port)
   const access = Access.make(chosen)

@@ -9,8 +9,7 @@ import * as NodeStream from "node:stream"
 import type * as Guest from "../../Guest.ts"
 import { isLightboxError, type LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
-import { defaultBind } from "../config/schemas.ts"
-import { endWith, listening, portOf, portRefused, relay, reset } from "../driver/ports.ts"
+import { endWith, portOf, relay, reset, serving } from "../driver/ports.ts"
 
 type Driver = Microsandbox.Microsandbox["Service"]
 
@@ -206,21 +205,11 @@ export const serve = Effect.fnUntraced(function* (
     run(Effect.scoped(passOn).pipe(toAnswer, Effect.catch(answer)))
   }
 
-  const server = yield* Effect.acquireRelease(
-    Effect.tryPromise({
-      // Uploads may take long.
-      try: () =>
-        listening(Http.createServer({ requestTimeout: 0 }, onRequest).on("upgrade", onUpgrade), {
-          port,
-          host: defaultBind
-        }),
-      catch: (cause) => portRefused({ method, field: "port" }, port, defaultBind, cause)
-    }),
-    (server) =>
-      Effect.sync(() => {
-        server.close()
-        server.closeAllConnections()
-      })
+  const server = yield* serving(
+    // Uploads may take long.
+    () => Http.createServer({ requestTimeout: 0 }, onRequest).on("upgrade", onUpgrade),
+    { method, field: "port" },
+    port
   )
   return portOf(server, port)
 })
