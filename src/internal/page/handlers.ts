@@ -5,7 +5,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type * as Cleanup from "../../Cleanup.ts"
-import type { Services } from "../../Driver.ts"
 import type * as Job from "../../Job.ts"
 import * as Lightbox from "../../Lightbox.ts"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -119,12 +118,9 @@ const streaming = <A>(name: string, use: (sandbox: Sandbox.Sandbox) => Stream.St
 export const layer = Protocol.operations.toLayer(
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
-    const services = yield* Effect.context<Services>()
     const builds = yield* Builds.make(driver)
     const changes = yield* Changes.make(driver, builds)
     const terminals = Terminals.make()
-    const provided = <A, E>(effect: Effect.Effect<A, E, Services>) => Effect.provideContext(effect, services)
-    const providedAll = <A, E>(stream: Stream.Stream<A, E, Services>) => Stream.provideContext(stream, services)
 
     return {
       watch: () => changes,
@@ -155,93 +151,83 @@ export const layer = Protocol.operations.toLayer(
         ),
       jobs: ({ name }) => {
         let isFirst = true
-        return providedAll(
-          streaming(name, (sandbox) => {
-            const list = Effect.suspend(() => {
-              const wait = isFirst ? Effect.void : Effect.flatMap(Changes.Interval, Effect.sleep)
-              isFirst = false
-              return Effect.andThen(wait, sandbox.jobs)
-            })
-            return Stream.fromEffectRepeat(list).pipe(
-              Stream.map((jobs) => jobs.map(jobOf)),
-              Stream.changesWith((a, b) => JSON.stringify(a) === JSON.stringify(b))
-            )
+        return streaming(name, (sandbox) => {
+          const list = Effect.suspend(() => {
+            const wait = isFirst ? Effect.void : Effect.flatMap(Changes.Interval, Effect.sleep)
+            isFirst = false
+            return Effect.andThen(wait, sandbox.jobs)
           })
-        )
+          return Stream.fromEffectRepeat(list).pipe(
+            Stream.map((jobs) => jobs.map(jobOf)),
+            Stream.changesWith((a, b) => JSON.stringify(a) === JSON.stringify(b))
+          )
+        })
       },
       jobLog: ({ id, name }) =>
-        providedAll(
-          streaming(name, (sandbox) => {
-            // A job keeps both of its outputs as one.
-            const decoder = new TextDecoder()
-            return Stream.unwrap(Effect.map(sandbox.job(id), (job) => job.logs({ follow: true }))).pipe(
-              Stream.map((event) =>
-                event._tag === "Output"
-                  ? decoder.decode(event.bytes, { stream: true })
-                  : `${decoder.decode()}\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
-              ),
-              Stream.rechunk(1)
-            )
+        streaming(name, (sandbox) => {
+          // A job keeps both of its outputs as one.
+          const decoder = new TextDecoder()
+          return Stream.unwrap(Effect.map(sandbox.job(id), (job) => job.logs({ follow: true }))).pipe(
+            Stream.map((event) =>
+              event._tag === "Output"
+                ? decoder.decode(event.bytes, { stream: true })
+                : `${decoder.decode()}\n[${event.bytes === 0 ? "output" : `${event.bytes} bytes`} not kept]\n`
+            ),
+            Stream.rechunk(1)
+          )
+        }),
+      files: ({ name, path }) =>
+        within(
+          name,
+          Effect.fnUntraced(function* (sandbox) {
+            const found = yield* sandbox.readDirectoryEntries(yield* decodePath(path))
+            return {
+              isComplete: found.length <= Protocol.maxEntries,
+              entries: found
+                .slice(0, Protocol.maxEntries)
+                .map(({ gid, mode, mtime, path, size, type, uid }): Protocol.Entry => ({
+                  type,
+                  size,
+                  mode,
+                  uid,
+                  gid,
+                  name: path.slice(path.lastIndexOf("/") + 1),
+                  ...(mtime === undefined ? {} : { mtime: millis(mtime) })
+                }))
+            }
           })
         ),
-      files: ({ name, path }) =>
-        provided(
-          within(
-            name,
-            Effect.fnUntraced(function* (sandbox) {
-              const found = yield* sandbox.readDirectoryEntries(yield* decodePath(path))
-              return {
-                isComplete: found.length <= Protocol.maxEntries,
-                entries: found
-                  .slice(0, Protocol.maxEntries)
-                  .map(({ gid, mode, mtime, path, size, type, uid }): Protocol.Entry => ({
-                    type,
-                    size,
-                    mode,
-                    uid,
-                    gid,
-                    name: path.slice(path.lastIndexOf("/") + 1),
-                    ...(mtime === undefined ? {} : { mtime: millis(mtime) })
-                  }))
-              }
-            })
-          )
-        ),
       file: ({ name, path }) =>
-        provided(
-          within(
-            name,
-            Effect.fnUntraced(function* (sandbox) {
-              const file = yield* decodePath(path)
-              if ((yield* sandbox.stat(file)).type === "Directory") {
-                return { folder: yield* sandbox.realPath(file), isText: false, isComplete: true, text: "" }
-              }
-              const pieces = yield* Stream.runCollect(sandbox.stream(file, { bytesToRead: Protocol.maxFileBytes + 1 }))
-              const bytes = Buffer.concat(pieces)
-              const shown = bytes.subarray(0, Protocol.maxFileBytes)
-              const isText = !shown.includes(0)
-              return {
-                isText,
-                isComplete: bytes.length <= Protocol.maxFileBytes,
-                text: isText ? shown.toString("utf8") : ""
-              }
-            })
-          )
+        within(
+          name,
+          Effect.fnUntraced(function* (sandbox) {
+            const file = yield* decodePath(path)
+            if ((yield* sandbox.stat(file)).type === "Directory") {
+              return { folder: yield* sandbox.realPath(file), isText: false, isComplete: true, text: "" }
+            }
+            const pieces = yield* Stream.runCollect(sandbox.stream(file, { bytesToRead: Protocol.maxFileBytes + 1 }))
+            const bytes = Buffer.concat(pieces)
+            const shown = bytes.subarray(0, Protocol.maxFileBytes)
+            const isText = !shown.includes(0)
+            return {
+              isText,
+              isComplete: bytes.length <= Protocol.maxFileBytes,
+              text: isText ? shown.toString("utf8") : ""
+            }
+          })
         ),
       forward: ({ name, port }) =>
-        providedAll(
-          tellingAll(
-            Stream.unwrap(
-              Effect.gen(function* () {
-                const sandbox = yield* Sandbox.connect(name)
-                const { closed, url } = yield* sandbox.forward(port)
-                return Stream.concat(Stream.succeed({ url }), Stream.drain(Stream.fromEffect(closed)))
-              })
-            )
+        tellingAll(
+          Stream.unwrap(
+            Effect.gen(function* () {
+              const sandbox = yield* Sandbox.connect(name)
+              const { closed, url } = yield* sandbox.forward(port)
+              return Stream.concat(Stream.succeed({ url }), Stream.drain(Stream.fromEffect(closed)))
+            })
           )
         ),
       terminal: ({ columns, id, name, rows }) =>
-        providedAll(tellingAll(terminals.open(id, name, { rows, columns }))).pipe(
+        tellingAll(terminals.open(id, name, { rows, columns })).pipe(
           Stream.map((bytes) => Buffer.from(bytes).toString("base64"))
         ),
       type: ({ id, text }) => telling(terminals.type(id, text)),
@@ -249,58 +235,54 @@ export const layer = Protocol.operations.toLayer(
       // By its id: the name may be that of another one by now.
       stop: ({ id, name }) => telling(driver.stopSandbox({ name, id })),
 
-      ended: ({ name }) => provided(telling(Effect.map(SandboxRecord.list({ name }), (all) => all.map(endedOf)))),
+      ended: ({ name }) => telling(Effect.map(SandboxRecord.list({ name }), (all) => all.map(endedOf))),
       endedDetail: ({ id }) =>
-        provided(
-          telling(
-            Effect.map(SandboxRecord.get(id), ({ output, system, ...summary }) => ({
-              ...endedOf(summary),
-              output,
-              system
-            }))
-          )
+        telling(
+          Effect.map(SandboxRecord.get(id), ({ output, system, ...summary }) => ({
+            ...endedOf(summary),
+            output,
+            system
+          }))
         ),
 
       snapshots: ({ keep, olderThan }) =>
-        provided(
-          telling(
-            Effect.gen(function* () {
-              const [snapshots, report] = yield* Effect.all(
-                [
-                  Snapshot.list(),
-                  Snapshot.prune({
-                    dryRun: true,
-                    keep,
-                    olderThan: olderThan === undefined ? undefined : Duration.days(olderThan)
+        telling(
+          Effect.gen(function* () {
+            const [snapshots, report] = yield* Effect.all(
+              [
+                Snapshot.list(),
+                Snapshot.prune({
+                  dryRun: true,
+                  keep,
+                  olderThan: olderThan === undefined ? undefined : Duration.days(olderThan)
+                })
+              ],
+              { concurrency: 2 }
+            )
+            const names = yield* Effect.forEach(
+              snapshots,
+              ({ allocated, createdAt, generation, image, labels, name, size }) =>
+                Effect.map(
+                  // It can be removed meanwhile, and those of other tools have none.
+                  Effect.orElseSucceed(Snapshot.generations(name), () => []),
+                  (generations) => ({
+                    name,
+                    image,
+                    labels,
+                    createdAt: millis(createdAt),
+                    generations: generations.map(generationOf),
+                    ...(generation === undefined ? {} : { generation }),
+                    ...(size === undefined ? {} : { size }),
+                    ...(allocated === undefined ? {} : { allocated })
                   })
-                ],
-                { concurrency: 2 }
-              )
-              const names = yield* Effect.forEach(
-                snapshots,
-                ({ allocated, createdAt, generation, image, labels, name, size }) =>
-                  Effect.map(
-                    // It can be removed meanwhile, and those of other tools have none.
-                    Effect.orElseSucceed(Snapshot.generations(name), () => []),
-                    (generations) => ({
-                      name,
-                      image,
-                      labels,
-                      createdAt: millis(createdAt),
-                      generations: generations.map(generationOf),
-                      ...(generation === undefined ? {} : { generation }),
-                      ...(size === undefined ? {} : { size }),
-                      ...(allocated === undefined ? {} : { allocated })
-                    })
-                  ),
-                { concurrency }
-              )
-              return { names, verdicts: report.verdicts.map(verdictOf), freedBytes: report.freedBytes }
-            })
-          )
+                ),
+              { concurrency }
+            )
+            return { names, verdicts: report.verdicts.map(verdictOf), freedBytes: report.freedBytes }
+          })
         ),
-      volumes: () => provided(telling(Effect.map(Volume.list(), (volumes) => volumes.map(volumeOf)))),
-      volumeUsage: ({ name }) => provided(telling(Effect.map(Volume.usage(name), ({ used }) => used))),
+      volumes: () => telling(Effect.map(Volume.list(), (volumes) => volumes.map(volumeOf))),
+      volumeUsage: ({ name }) => telling(Effect.map(Volume.usage(name), ({ used }) => used)),
       hosts: () => telling(driver.hosts ?? Effect.succeed([])),
       doctor: () =>
         telling(Lightbox.doctor({ home: driver.home })).pipe(
