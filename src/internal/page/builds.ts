@@ -3,6 +3,7 @@ import * as Cache from "effect/Cache"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Fs from "node:fs/promises"
 import * as BuildRecord from "../../BuildRecord.ts"
@@ -161,20 +162,15 @@ export const make = Effect.fnUntraced(function* (
     lookup: (key: string) => provided(BuildRecord.get(key.slice(0, key.indexOf(" "))))
   })
   const versions = (id: string): Stream.Stream<BuildRecord.BuildRecord, LightboxError> =>
-    Stream.suspend(() => {
-      let isFirst = true
-      const version = Effect.gen(function* () {
-        if (!isFirst) yield* Effect.sleep(interval)
-        isFirst = false
-        const entry = (yield* Records.entries(method, home)).find((one) => one.id === id)
-        return entry === undefined ? "" : ((yield* versionOf(entry)) ?? "")
-      })
-      return Stream.fromEffectRepeat(version).pipe(
-        Stream.changes,
-        Stream.mapEffect((version) => Cache.get(records, `${id} ${version}`)),
-        Stream.takeUntil(({ status }) => status !== "running")
-      )
-    })
+    Effect.gen(function* () {
+      const entry = (yield* Records.entries(method, home)).find((one) => one.id === id)
+      return entry === undefined ? "" : ((yield* versionOf(entry)) ?? "")
+    }).pipe(
+      (version) => Stream.fromEffectSchedule(version, Schedule.spaced(interval)),
+      Stream.changes,
+      Stream.mapEffect((version) => Cache.get(records, `${id} ${version}`)),
+      Stream.takeUntil(({ status }) => status !== "running")
+    )
 
   return {
     list,

@@ -5,6 +5,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Record from "effect/Record"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Os from "node:os"
 import type { LightboxError } from "../../LightboxError.ts"
@@ -86,8 +87,12 @@ const look = Effect.fnUntraced(function* (driver: Driver): Effect.fn.Return<Look
   return { rows: found.map(rowOf), usages: usages.flat() }
 })
 
-/** Finds what differs from what a page knows, and notes that it knows that now. */
-const differ = <Row extends { readonly id: string }>(known: Map<string, string>, rows: ReadonlyArray<Row>) => {
+/** Finds what differs from what a page knows, in parts, and notes that it knows that now. */
+const changesOf = <Row extends { readonly id: string }, A>(
+  known: Map<string, string>,
+  rows: ReadonlyArray<Row>,
+  make: (part: { readonly changed: ReadonlyArray<Row>; readonly removed: ReadonlyArray<string> }) => A
+): ReadonlyArray<A> => {
   const removed = new Set(known.keys())
   const changed = rows.filter((row) => {
     removed.delete(row.id)
@@ -97,24 +102,10 @@ const differ = <Row extends { readonly id: string }>(known: Map<string, string>,
     return true
   })
   for (const id of removed) known.delete(id)
-  return { changed, removed: [...removed] }
-}
-
-const parts = <A>(all: ReadonlyArray<A>): ReadonlyArray<ReadonlyArray<A>> => Arr.chunksOf(all, Protocol.maxRows)
-
-const changesOf = <Row extends { readonly id: string }, A>(
-  known: Map<string, string>,
-  rows: ReadonlyArray<Row>,
-  make: (part: { readonly changed: ReadonlyArray<Row>; readonly removed: ReadonlyArray<string> }) => A
-): ReadonlyArray<A> => {
-  const { changed, removed } = differ(known, rows)
-  const isAny = changed.length + removed.length > 0
-  return isAny
-    ? [
-        ...(removed.length === 0 ? [] : [make({ changed: [], removed })]),
-        ...parts(changed).map((changed) => make({ changed, removed: [] }))
-      ]
-    : []
+  return [
+    ...(removed.size === 0 ? [] : [make({ changed: [], removed: [...removed] })]),
+    ...Arr.chunksOf(changed, Protocol.maxRows).map((changed) => make({ changed, removed: [] }))
+  ]
 }
 
 /**
@@ -131,6 +122,15 @@ export const make = Effect.fnUntraced(function* (
   const sandboxes = yield* Effect.cachedWithTTL(look(driver), shared)
   const list = yield* Effect.cachedWithTTL(builds.list, shared)
   const { backend, capabilities, home, version } = driver
+  const { logs, snapshots, volumes } = capabilities
+  const hello = {
+    _tag: "Hello",
+    home,
+    backend,
+    version,
+    ...(backend === "local" || backend === "memory" ? {} : { machine: Os.hostname() }),
+    can: { logs, snapshots, volumes }
+  } as const
 
   return Stream.suspend(() => {
     const known = {
@@ -140,11 +140,7 @@ export const make = Effect.fnUntraced(function* (
     }
     /** What the page is told that cannot be read. */
     const troubles = new Map<string, string>()
-    let isFirst = true
     const next = Effect.gen(function* () {
-      const wasFirst = isFirst
-      isFirst = false
-      if (!wasFirst) yield* Effect.sleep(interval)
       const trouble =
         (of: "sandboxes" | "builds") =>
         ({ message: problem }: LightboxError): ReadonlyArray<Protocol.Change> => {
@@ -178,17 +174,12 @@ export const make = Effect.fnUntraced(function* (
         ],
         { concurrency: 2 }
       )
-      const { logs, snapshots, volumes } = capabilities
-      const hello = {
-        _tag: "Hello",
-        home,
-        backend,
-        version,
-        ...(backend === "local" || backend === "memory" ? {} : { machine: Os.hostname() }),
-        can: { logs, snapshots, volumes }
-      } as const
-      return wasFirst ? [hello, ...ofBuilds, ...ofSandboxes, { _tag: "Ready" } as const] : [...ofBuilds, ...ofSandboxes]
+      return [...ofBuilds, ...ofSandboxes]
     })
-    return Stream.fromEffectRepeat(next).pipe(Stream.flattenIterable, Stream.rechunk(1))
+    return Stream.fromEffectSchedule(next, Schedule.spaced(interval)).pipe(
+      Stream.map((changes, at) => (at === 0 ? [hello, ...changes, { _tag: "Ready" } as const] : changes)),
+      Stream.flattenIterable,
+      Stream.rechunk(1)
+    )
   })
 })

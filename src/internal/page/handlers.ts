@@ -3,6 +3,7 @@ import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import type * as Cleanup from "../../Cleanup.ts"
 import type * as Job from "../../Job.ts"
@@ -118,6 +119,7 @@ const streaming = <A>(name: string, use: (sandbox: Sandbox.Sandbox) => Stream.St
 export const layer = Protocol.operations.toLayer(
   Effect.gen(function* () {
     const driver = yield* Microsandbox.Microsandbox
+    const interval = yield* Changes.Interval
     const builds = yield* Builds.make(driver)
     const changes = yield* Changes.make(driver, builds)
     const terminals = Terminals.make()
@@ -149,20 +151,13 @@ export const layer = Protocol.operations.toLayer(
           Stream.mapArray((entries) => Arr.chunksOf(entries, Protocol.maxRows)),
           Stream.rechunk(1)
         ),
-      jobs: ({ name }) => {
-        let isFirst = true
-        return streaming(name, (sandbox) => {
-          const list = Effect.suspend(() => {
-            const wait = isFirst ? Effect.void : Effect.flatMap(Changes.Interval, Effect.sleep)
-            isFirst = false
-            return Effect.andThen(wait, sandbox.jobs)
-          })
-          return Stream.fromEffectRepeat(list).pipe(
+      jobs: ({ name }) =>
+        streaming(name, (sandbox) =>
+          Stream.fromEffectSchedule(sandbox.jobs, Schedule.spaced(interval)).pipe(
             Stream.map((jobs) => jobs.map(jobOf)),
             Stream.changesWith((a, b) => JSON.stringify(a) === JSON.stringify(b))
           )
-        })
-      },
+        ),
       jobLog: ({ id, name }) =>
         streaming(name, (sandbox) => {
           // A job keeps both of its outputs as one.
@@ -217,13 +212,11 @@ export const layer = Protocol.operations.toLayer(
           })
         ),
       forward: ({ name, port }) =>
-        tellingAll(
+        streaming(name, (sandbox) =>
           Stream.unwrap(
-            Effect.gen(function* () {
-              const sandbox = yield* Sandbox.connect(name)
-              const { closed, url } = yield* sandbox.forward(port)
-              return Stream.concat(Stream.succeed({ url }), Stream.drain(Stream.fromEffect(closed)))
-            })
+            Effect.map(sandbox.forward(port), ({ closed, url }) =>
+              Stream.concat(Stream.succeed({ url }), Stream.drain(Stream.fromEffect(closed)))
+            )
           )
         ),
       terminal: ({ columns, id, name, rows }) =>
