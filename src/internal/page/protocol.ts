@@ -5,9 +5,10 @@
 import * as Rpc from "effect/rpc/Rpc"
 import * as RpcGroup from "effect/rpc/RpcGroup"
 import * as Schema from "effect/Schema"
+import * as Struct from "effect/Struct"
 import * as BuildRecord from "../../BuildRecord.ts"
 import * as Cleanup from "../../Cleanup.ts"
-import { SandboxStatus, PublishedPort } from "../../Microsandbox.ts"
+import * as Microsandbox from "../../Microsandbox.ts"
 import { intBetween } from "../config/schemas.ts"
 import { FleetHost } from "../directory/models.ts"
 
@@ -58,11 +59,11 @@ export type Problem = typeof Problem.Type
 export const Sandbox = Schema.Struct({
   id: Schema.String,
   name: Schema.String,
-  status: SandboxStatus,
+  status: Microsandbox.SandboxStatus,
   image: Schema.optionalKey(Schema.String),
   cpus: Schema.Finite,
   memory: Schema.Finite,
-  ports: Schema.Array(PublishedPort),
+  ports: Schema.Array(Microsandbox.PublishedPort),
   volumes: Schema.Array(Schema.String),
   /** The snapshot that it was launched from. */
   snapshot: Schema.optionalKey(Schema.String),
@@ -79,7 +80,7 @@ const ended = {
   /** Of the record. */
   id: Schema.String,
   name: Schema.String,
-  status: SandboxStatus,
+  status: Microsandbox.SandboxStatus,
   image: Schema.optionalKey(Schema.String),
   snapshot: Schema.optionalKey(Schema.String),
   /** Why it was removed, in words. */
@@ -106,14 +107,8 @@ export const EndedDetail = Schema.Struct({
 export type EndedDetail = typeof EndedDetail.Type
 
 export const Usage = Schema.Struct({
+  ...Struct.omit(Microsandbox.Metrics.fields, ["rootDiskUsed", "timestamp", "uptime"]),
   id: Schema.String,
-  cpuPercent: Schema.Finite,
-  memory: Schema.Finite,
-  memoryLimit: Schema.Finite,
-  diskRead: Schema.Finite,
-  diskWritten: Schema.Finite,
-  networkReceived: Schema.Finite,
-  networkSent: Schema.Finite,
   rootDiskUsed: Schema.optionalKey(Schema.Finite),
   uptime: Schema.Finite
 })
@@ -194,7 +189,7 @@ export type Output = typeof Output.Type
 
 export const LogEntry = Schema.Struct({
   at: Schema.Finite,
-  source: Schema.Literals(["stdout", "stderr", "output", "system"]),
+  source: Microsandbox.LogEntry.fields.source,
   text: Schema.String
 })
 
@@ -248,11 +243,7 @@ export type SnapshotName = typeof SnapshotName.Type
 
 /** What a prune would do with a result. */
 export const Verdict = Schema.Struct({
-  name: Schema.String,
-  definition: Schema.optionalKey(Schema.String),
-  verdict: Cleanup.Verdict.fields.verdict,
-  reason: Schema.String,
-  bytes: Schema.optionalKey(Schema.Finite),
+  ...Struct.omit(Cleanup.Verdict.fields, ["resource", "createdAt", "usedAt"]),
   usedAt: Schema.optionalKey(Schema.Finite)
 })
 
@@ -268,7 +259,7 @@ export type Snapshots = typeof Snapshots.Type
 
 export const Volume = Schema.Struct({
   name: Schema.String,
-  kind: Schema.Literals(["directory", "disk"]),
+  kind: Microsandbox.VolumeInfo.fields.kind,
   quota: Schema.optionalKey(Schema.Finite),
   path: Schema.String,
   labels: Schema.Record(Schema.String, Schema.String),
