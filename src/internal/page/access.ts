@@ -9,7 +9,7 @@
 import * as Crypto from "node:crypto"
 import type * as Http from "node:http"
 import * as Shared from "../host/http.ts"
-import { subprotocol } from "./protocol.ts"
+import { subprotocol } from "./client/names.ts"
 
 export interface Session {
   /** For the header `Set-Cookie`. */

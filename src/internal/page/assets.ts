@@ -3,7 +3,7 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
-import { paths } from "./protocol.ts"
+import { keyName, paths } from "./client/names.ts"
 
 const root = fileURLToPath(new URL("../../../", import.meta.url))
 
@@ -68,10 +68,7 @@ export const page = document(
 
 /** Keeps the key of the session, and goes on to the page. */
 export const login = (key: string): string =>
-  document(
-    `<meta name="lightbox-key" content="${key}"><script type="module" src="${paths.assets}login.js"></script>`,
-    ""
-  )
+  document(`<meta name="${keyName}" content="${key}"><script type="module" src="${paths.assets}login.js"></script>`, "")
 
 const types: { readonly [extension: string]: string } = {
   ".js": "text/javascript; charset=utf-8",

@@ -12,11 +12,6 @@ import * as Microsandbox from "../../Microsandbox.ts"
 import { intBetween } from "../config/schemas.ts"
 import { FleetHost } from "../directory/models.ts"
 
-/** Of the WebSocket. The page proves with a second protocol, this one with the key, that it is ours. */
-export const subprotocol = "lightbox"
-
-export const paths = { stream: "/stream", assets: "/assets/" } as const
-
 // =============================================================================
 // Limits
 // =============================================================================

@@ -18,6 +18,7 @@ import { portOf, serving } from "../driver/ports.ts"
 import * as Shared from "../host/http.ts"
 import * as Access from "./access.ts"
 import * as Assets from "./assets.ts"
+import { paths, subprotocol } from "./client/names.ts"
 import * as Handlers from "./handlers.ts"
 import * as Protocol from "./protocol.ts"
 
@@ -44,7 +45,7 @@ export const serve = Effect.fnUntraced(function* (
     noServer: true,
     maxPayload: Protocol.maxMessageBytes,
     perMessageDeflate: false,
-    handleProtocols: () => Protocol.subprotocol
+    handleProtocols: () => subprotocol
   })
   yield* Effect.addFinalizer(() => Effect.sync(() => sockets.clients.forEach((client) => client.terminate())))
   const server = yield* serving(
@@ -89,7 +90,7 @@ export const serve = Effect.fnUntraced(function* (
     socket.on("error", () => socket.destroy())
     try {
       access.checkStream(request)
-      if (request.url !== Protocol.paths.stream) throw new Shared.Refused(404, "There is nothing at this path.")
+      if (request.url !== paths.stream) throw new Shared.Refused(404, "There is nothing at this path.")
       if (sockets.clients.size >= maxStreams) throw new Shared.Refused(503, `Expected at most ${maxStreams} streams.`)
     } catch (error) {
       return Shared.endUpgrade(socket, ...Shared.refusalOf(error))
@@ -128,9 +129,7 @@ export const serve = Effect.fnUntraced(function* (
       response.writeHead(200, html).end(Assets.page)
       return
     }
-    const asset = pathname.startsWith(Protocol.paths.assets)
-      ? await Assets.read(pathname.slice(Protocol.paths.assets.length))
-      : undefined
+    const asset = pathname.startsWith(paths.assets) ? await Assets.read(pathname.slice(paths.assets.length)) : undefined
     if (asset === undefined) throw new Shared.Refused(404, "There is nothing at this path.")
     response.writeHead(200, { "Content-Type": asset.type }).end(asset.body)
   }

@@ -5,7 +5,7 @@
 import type * as Rpc from "effect/rpc/Rpc"
 import type * as RpcGroup from "effect/rpc/RpcGroup"
 import type { operations, Problem } from "../protocol.ts"
-import { keyName } from "./key.ts"
+import { keyName, paths, subprotocol } from "./names.ts"
 
 type Operations = RpcGroup.Rpcs<typeof operations>
 type Operation<Tag extends Operations["_tag"]> = Rpc.ExtractTag<Operations, Tag>
@@ -108,7 +108,7 @@ const onMessage = (message: Message): void => {
 /** Opens the connection. */
 export const open = (): void => {
   const key = localStorage.getItem(keyName) ?? ""
-  const opened = new WebSocket(`ws://${location.host}/stream`, ["lightbox", `lightbox.${key}`])
+  const opened = new WebSocket(`ws://${location.host}${paths.stream}`, [subprotocol, `${subprotocol}.${key}`])
   socket = opened
   opened.addEventListener("open", () => {
     tries = 0

@@ -8,6 +8,7 @@ import * as Connection from "./connection.ts"
 import { Doctor } from "./doctor.tsx"
 import { EndedList, EndedView } from "./ended.tsx"
 import { Hosts } from "./hosts.tsx"
+import { paths } from "./names.ts"
 import { Empty } from "./parts.tsx"
 import { Sandboxes } from "./sandboxes.tsx"
 import { SandboxView } from "./sandbox.tsx"
@@ -104,7 +105,7 @@ const Page = (): JSX.Element => {
       </a>
       <header class="top">
         <a class="brand" href="#/builds">
-          <img src="/assets/icon.svg" width="20" height="20" alt="" />
+          <img src={`${paths.assets}icon.svg`} width="20" height="20" alt="" />
           Lightbox
         </a>
         <nav aria-label="Views">

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks"
 import type { Problem as ProblemModel } from "../protocol.ts"
 import * as Connection from "./connection.ts"
 import { cut } from "./format.ts"
+import { paths } from "./names.ts"
 import { Problem } from "./parts.tsx"
 
 /** Characters that are sent at once. */
@@ -20,7 +21,7 @@ const loadStyle = (): void => {
   if (document.querySelector("link[data-xterm]") !== null) return
   const link = document.createElement("link")
   link.rel = "stylesheet"
-  link.href = "/assets/xterm.css"
+  link.href = `${paths.assets}xterm.css`
   link.dataset["xterm"] = ""
   document.head.append(link)
 }

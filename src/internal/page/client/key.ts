@@ -1,2 +1,0 @@
-/** Where the key of the session is kept, which all tabs use. */
-export const keyName = "lightbox-key"
