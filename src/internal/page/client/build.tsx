@@ -1,53 +1,22 @@
 /** One build as a timeline of steps. */
 import type { JSX } from "preact"
 import { useEffect, useState } from "preact/hooks"
-import type { BuildDetail, Problem as ProblemModel, Span, Step } from "../protocol.ts"
+import type { BuildDetail, Output, Problem as ProblemModel, Span, Step } from "../protocol.ts"
 import * as Connection from "./connection.ts"
 import { duration, oneLine, plain } from "./format.ts"
-import { Lines } from "./lines.ts"
+import type { Lines } from "./lines.ts"
 import { Age, Facts, Loading, Problem, State, useNow } from "./parts.tsx"
-import { Log } from "./rows.tsx"
+import { FollowedLog } from "./rows.tsx"
 
-/** Follows the output of a step. */
-const Output = ({ id, isOver, step }: { readonly id: string; readonly step: Step; readonly isOver: boolean }) => {
-  const [lines] = useState(() => new Lines())
-  const [version, setVersion] = useState(0)
-  const [hasEnded, setEnded] = useState(false)
-  const [problem, setProblem] = useState<ProblemModel>()
-  useEffect(() => {
-    let attempt = 1
-    const changed = () => setVersion((before) => before + 1)
-    return Connection.follow(
-      "buildLog",
-      { id, index: step.index },
-      {
-        restart: () => {
-          lines.clear()
-          attempt = 1
-        },
-        values: (values) => {
-          for (const piece of values) {
-            if (piece.attempt !== attempt) lines.note(`— attempt ${piece.attempt} —`)
-            attempt = piece.attempt
-            if (piece.source === "gap") lines.note("— output was left out of the record here —")
-            else lines.add(piece.text, piece.source)
-          }
-          changed()
-        },
-        end: () => {
-          lines.flush()
-          setEnded(true)
-          changed()
-        },
-        problem: setProblem
-      }
-    )
-  }, [id, step.index])
-  return problem === undefined ? (
-    <Log label={`Output of step ${step.index}`} lines={lines} version={version} isOver={hasEnded || isOver} />
-  ) : (
-    <Problem of={problem} />
-  )
+/** Adds pieces of the output of a step, and notes between them. */
+const addPieces = (lines: Lines): ((piece: Output) => void) => {
+  let attempt = 1
+  return (piece) => {
+    if (piece.attempt !== attempt) lines.note(`— attempt ${piece.attempt} —`)
+    attempt = piece.attempt
+    if (piece.source === "gap") lines.note("— output was left out of the record here —")
+    else lines.add(piece.text, piece.source)
+  }
 }
 
 const words: { readonly [outcome: string]: string } = {
@@ -170,7 +139,15 @@ const StepRow = ({
               ]
             ]}
           />
-          {attempts > 0 ? <Output id={build.id} step={step} isOver={isOver} /> : null}
+          {attempts > 0 ? (
+            <FollowedLog
+              label={`Output of step ${index}`}
+              tag="buildLog"
+              payload={{ id: build.id, index }}
+              adder={addPieces}
+              isOver={isOver}
+            />
+          ) : null}
         </div>
       ) : null}
     </li>

@@ -1,9 +1,11 @@
 /** Long lists: only the rows that are seen are drawn. */
 import type { ComponentChildren, JSX } from "preact"
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks"
-import type { Line, Lines } from "./lines.ts"
+import type { Problem as ProblemModel } from "../protocol.ts"
+import * as Connection from "./connection.ts"
 import { plural } from "./format.ts"
-import { Search } from "./parts.tsx"
+import { type Line, Lines } from "./lines.ts"
+import { Problem, Search } from "./parts.tsx"
 
 /** Rows drawn above and below what is seen. */
 const overscan = 12
@@ -224,5 +226,56 @@ export const Log = ({
         )}
       </div>
     </div>
+  )
+}
+
+/** Follows a log and shows it, or why there is none. */
+export const FollowedLog = <T extends Connection.Tag>({
+  adder,
+  again,
+  isOver = false,
+  label,
+  payload,
+  tag
+}: {
+  readonly label: string
+  readonly tag: T
+  readonly payload: Connection.Payload<T>
+  /** Makes what adds values to the lines, each time that they come from the beginning. */
+  readonly adder: (lines: Lines) => (value: Connection.Value<T>) => void
+  /** Nothing will be added, also if the stream has not ended yet. Default: `false`. */
+  readonly isOver?: boolean
+  /** When this changes, it is followed from the beginning again. */
+  readonly again?: unknown
+}): JSX.Element => {
+  const [lines] = useState(() => new Lines())
+  const [version, setVersion] = useState(0)
+  const [hasEnded, setEnded] = useState(false)
+  const [problem, setProblem] = useState<ProblemModel>()
+  useEffect(() => {
+    let add = adder(lines)
+    lines.clear()
+    setEnded(false)
+    setProblem(undefined)
+    return Connection.follow(tag, payload, {
+      restart: () => {
+        lines.clear()
+        add = adder(lines)
+      },
+      values: (values) => {
+        for (const value of values) add(value)
+        setVersion((before) => before + 1)
+      },
+      end: () => {
+        lines.flush()
+        setEnded(true)
+      },
+      problem: setProblem
+    })
+  }, [tag, JSON.stringify(payload), again])
+  return problem === undefined ? (
+    <Log label={label} lines={lines} version={version} isOver={hasEnded || isOver} />
+  ) : (
+    <Problem of={problem} />
   )
 }

@@ -4,7 +4,6 @@ import { useEffect, useState } from "preact/hooks"
 import type { Entry, Job, Problem as ProblemModel, Sandbox } from "../protocol.ts"
 import * as Connection from "./connection.ts"
 import { bytes, duration, mode, oneLine, plain, plainLine } from "./format.ts"
-import { Lines } from "./lines.ts"
 import {
   Age,
   Answered,
@@ -20,7 +19,7 @@ import {
   useAnswer,
   useNow
 } from "./parts.tsx"
-import { Log } from "./rows.tsx"
+import { FollowedLog } from "./rows.tsx"
 import { useStore } from "./store.ts"
 import { EndedNamed } from "./ended.tsx"
 import { Terminal } from "./terminal.tsx"
@@ -214,44 +213,22 @@ const Overview = ({ sandbox }: { readonly sandbox: Sandbox }) => {
 // =============================================================================
 
 const Logs = ({ name, status }: Sandbox) => {
-  const [lines] = useState(() => new Lines())
-  const [version, setVersion] = useState(0)
-  const [isOver, setOver] = useState(false)
   const [hasSystem, setSystem] = useState(false)
-  const [problem, setProblem] = useState<ProblemModel>()
-  const isRunning = status === "running"
-  useEffect(() => {
-    lines.clear()
-    setOver(false)
-    setProblem(undefined)
-    return Connection.follow(
-      "logs",
-      { name, system: hasSystem },
-      {
-        restart: () => lines.clear(),
-        values: (values) => {
-          for (const { source, text } of values.flat()) lines.add(text, source === "output" ? "stdout" : source)
-          setVersion((before) => before + 1)
-        },
-        end: () => {
-          lines.flush()
-          setOver(true)
-        },
-        problem: setProblem
-      }
-    )
-  }, [name, hasSystem, isRunning])
   return (
     <>
       <label class="check">
         <input type="checkbox" checked={hasSystem} onChange={({ currentTarget }) => setSystem(currentTarget.checked)} />{" "}
         Messages of the kernel and the runtime
       </label>
-      {problem === undefined ? (
-        <Log label={`Log of ${name}`} lines={lines} version={version} isOver={isOver} />
-      ) : (
-        <Problem of={problem} />
-      )}
+      <FollowedLog
+        label={`Log of ${name}`}
+        tag="logs"
+        payload={{ name, system: hasSystem }}
+        adder={(lines) => (entries) => {
+          for (const { source, text } of entries) lines.add(text, source === "output" ? "stdout" : source)
+        }}
+        again={status === "running"}
+      />
     </>
   )
 }
@@ -259,38 +236,6 @@ const Logs = ({ name, status }: Sandbox) => {
 // =============================================================================
 // Jobs
 // =============================================================================
-
-const JobLog = ({ job, name }: { readonly name: string; readonly job: Job }) => {
-  const [lines] = useState(() => new Lines())
-  const [version, setVersion] = useState(0)
-  const [isOver, setOver] = useState(false)
-  const [problem, setProblem] = useState<ProblemModel>()
-  useEffect(
-    () =>
-      Connection.follow(
-        "jobLog",
-        { name, id: job.id },
-        {
-          restart: () => lines.clear(),
-          values: (values) => {
-            for (const text of values) lines.add(text)
-            setVersion((before) => before + 1)
-          },
-          end: () => {
-            lines.flush()
-            setOver(true)
-          },
-          problem: setProblem
-        }
-      ),
-    [name, job.id]
-  )
-  return problem === undefined ? (
-    <Log label={`Output of job ${job.id}`} lines={lines} version={version} isOver={isOver} />
-  ) : (
-    <Problem of={problem} />
-  )
-}
 
 const Jobs = ({ name }: Sandbox) => {
   const [jobs, setJobs] = useState<ReadonlyArray<Job>>()
@@ -329,7 +274,14 @@ const Jobs = ({ name }: Sandbox) => {
               <code class="what">{oneLine(job.argv.join(" "))}</code>
               <Age at={job.startedAt} now={now} />
             </button>
-            {isOpen ? <JobLog name={name} job={job} /> : null}
+            {isOpen ? (
+              <FollowedLog
+                label={`Output of job ${job.id}`}
+                tag="jobLog"
+                payload={{ name, id: job.id }}
+                adder={(lines) => (text) => lines.add(text)}
+              />
+            ) : null}
           </li>
         )
       })}
