@@ -1,4 +1,5 @@
 /** Debian's Chromium, for tests of the page. */
+import Axe from "axe-core"
 import * as Effect from "effect/Effect"
 import { chromium, type Browser, type BrowserContext, type Page } from "playwright-core"
 import * as Packages from "../host/Packages.ts"
@@ -56,3 +57,21 @@ export const window = (
     })
     return { context, page, problems }
   })
+
+/** In the page, once its source has run there. */
+declare const axe: typeof Axe
+
+/** What is wrong for people who cannot see or point. */
+export const violations = async (page: Page): Promise<ReadonlyArray<string>> => {
+  await page.evaluate(Axe.source)
+  return page.evaluate(async () => {
+    const { violations } = await axe.run({
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    })
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`))
+  })
+}
+
+/** The width of what is drawn, beyond that of the window. */
+export const overflow = (page: Page): Promise<number> =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)

@@ -1,15 +1,12 @@
 /** The page on a fleet, in a real browser. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
-import Axe from "axe-core"
 import * as Effect from "effect/Effect"
 import * as Page from "../../src/Page.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Cases from "../internal/directory/cases.ts"
 import * as Fleet from "../MicrosandboxFleet/support.ts"
 import * as Browser from "./Browser.ts"
-
-declare const axe: typeof Axe
 
 const twin = { images: { "alpine:3": {} }, budget: { memory: "2G" } } as const
 
@@ -35,15 +32,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("the page of a fleet", 
               await page.getByRole("link", { name: "Hosts" }).click()
               await page.getByRole("row", { name: new RegExp(`${one.id}.*ready.*1`) }).waitFor()
               await page.getByRole("row", { name: new RegExp(`${two.id}.*cordoned`) }).waitFor()
-              await page.evaluate(Axe.source)
-              return page.evaluate(async () => {
-                const { violations } = await axe.run()
-                const width = document.documentElement
-                return [
-                  ...violations.map(({ id }) => id),
-                  ...(width.scrollWidth > width.clientWidth ? ["it is wider than its window"] : [])
-                ]
-              })
+              assert.strictEqual(await Browser.overflow(page), 0)
+              return Browser.violations(page)
             })
             assert.deepStrictEqual([...violations, ...problems], [])
           }

@@ -1,7 +1,6 @@
 /** The page in a real browser, on the twin. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
-import Axe from "axe-core"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -59,24 +58,6 @@ const viewing = <E, R>(
       assert.deepStrictEqual(problems, [])
     })
   )
-
-/** In the page, once its source has run there. */
-declare const axe: typeof Axe
-
-/** What is wrong for people who cannot see or point. */
-const violations = async (page: Tab): Promise<ReadonlyArray<string>> => {
-  await page.evaluate(Axe.source)
-  return page.evaluate(async () => {
-    const { violations } = await axe.run({
-      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    })
-    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html.slice(0, 200)}`))
-  })
-}
-
-/** The width of what is drawn, beyond that of the window. */
-const overflow = (page: Tab) =>
-  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
 
 const failed = (page: Tab) => page.getByRole("row", { name: /failed/ }).getByRole("link")
 
@@ -182,11 +163,11 @@ layer(served, { timeout: minutes, excludeTestServices: true })("the page", (it) 
       () =>
         viewing(hash, async (page) => {
           await ready(page)
-          assert.deepStrictEqual(await violations(page), [])
+          assert.deepStrictEqual(await Browser.violations(page), [])
           await page.emulateMedia({ colorScheme: "dark" })
           await page.setViewportSize({ width: 390, height: 844 })
-          assert.deepStrictEqual(await violations(page), [])
-          assert.strictEqual(await overflow(page), 0)
+          assert.deepStrictEqual(await Browser.violations(page), [])
+          assert.strictEqual(await Browser.overflow(page), 0)
         }),
       minutes
     )
