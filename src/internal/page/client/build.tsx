@@ -189,7 +189,7 @@ export const BuildView = ({ id }: { readonly id: string }): JSX.Element => {
         <h1>{snapshot}</h1>
         <State word={status} />
       </header>
-      {build.problem === undefined || isExplained ? null : <Problem of={{ problem: build.problem, reason: "" }} />}
+      {build.problem === undefined || isExplained ? null : <Problem of={{ problem: build.problem }} />}
       <Facts
         of={[
           ["Build", <code key="id">{id}</code>],

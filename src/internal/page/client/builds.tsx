@@ -34,7 +34,7 @@ export const Builds = (): JSX.Element => {
         </p>
         <Search label="Filter builds" value={query} onChange={setQuery} />
       </header>
-      {problem === undefined ? null : <Problem of={{ problem, reason: "" }} />}
+      {problem === undefined ? null : <Problem of={{ problem }} />}
       {!isReady ? (
         <Loading />
       ) : builds.length === 0 && problem === undefined ? (

@@ -4,7 +4,7 @@ import { useEffect, useState } from "preact/hooks"
 import type { Ended, EndedDetail } from "../protocol.ts"
 import { duration, plural } from "./format.ts"
 import { Lines, type Line } from "./lines.ts"
-import { Age, Answered, Empty, Facts, Search, Status, useAnswer, useNow } from "./parts.tsx"
+import { Age, Answered, Empty, Facts, ListTitle, Search, Status, useAnswer, useNow } from "./parts.tsx"
 import { Log, Table } from "./rows.tsx"
 
 const hrefOf = ({ id }: Ended): string => `#/ended/${id}`
@@ -19,17 +19,15 @@ export const EndedList = (): JSX.Element => {
   const now = useNow()
   return (
     <>
-      <header class="title">
-        <p class="path">
-          <a href="#/sandboxes">Sandboxes</a>
-        </p>
-        <h1>Ended sandboxes</h1>
-        <p>{answer._tag === "Value" ? plural(answer.value.length, "record") : ""}</p>
+      <ListTitle
+        path={<a href="#/sandboxes">Sandboxes</a>}
+        title="Ended sandboxes"
+        answer={answer}
+        count={({ length }) => plural(length, "record")}
+        again={again}
+      >
         <Search label="Filter ended sandboxes" value={query} onChange={setQuery} />
-        <button type="button" class="end" onClick={again}>
-          Read again
-        </button>
-      </header>
+      </ListTitle>
       <Answered of={answer}>
         {(all) =>
           all.length === 0 ? (

@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useEffect } from "preact/hooks"
 import type { Host } from "../protocol.ts"
 import { bytes, plural } from "./format.ts"
-import { Answered, Empty, State, useAnswer } from "./parts.tsx"
+import { Answered, Empty, ListTitle, State, useAnswer } from "./parts.tsx"
 import { Table } from "./rows.tsx"
 
 /** Hosts tell how they are every five seconds. */
@@ -21,10 +21,7 @@ export const Hosts = (): JSX.Element => {
   }, [])
   return (
     <>
-      <header class="title">
-        <h1>Hosts</h1>
-        <p>{answer._tag === "Value" ? plural(answer.value.length, "host") : ""}</p>
-      </header>
+      <ListTitle title="Hosts" answer={answer} count={({ length }) => plural(length, "host")} />
       <Answered of={answer}>
         {(hosts) =>
           hosts.length === 0 ? (

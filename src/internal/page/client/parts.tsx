@@ -51,7 +51,7 @@ export const Status = ({ of }: { readonly of: string }): JSX.Element => (
 )
 
 /** Says what went wrong, and what to do. */
-export const Problem = ({ of }: { readonly of: ProblemModel }): JSX.Element => (
+export const Problem = ({ of }: { readonly of: Omit<ProblemModel, "reason"> }): JSX.Element => (
   <div class="problem" role="alert">
     <p>{plain(of.problem)}</p>
     {of.hint === undefined ? null : <p class="hint">{plain(of.hint)}</p>}
@@ -134,9 +134,10 @@ export const useAnswer = <T extends Connection.Tag>(
   const asked = useRef(question)
   useEffect(() => {
     let isOver = false
-    if (asked.current !== question) setAnswer({ _tag: "Loading" })
+    // The answer to the same question is shown until there is a new one.
+    const isSame = asked.current === question
     asked.current = question
-    setAnswer((before) => (before._tag === "Value" ? { ...before, isLoading: true } : { _tag: "Loading" }))
+    setAnswer((before) => (isSame && before._tag === "Value" ? { ...before, isLoading: true } : { _tag: "Loading" }))
     const stop = Connection.onState((state) => {
       if (state !== "open") return
       Connection.request(tag, payload).then(
@@ -171,6 +172,36 @@ export const Answered = <A,>({
       return <>{children(of.value)}</>
   }
 }
+
+/** The title of a list that is asked for, and can be asked for again. */
+export const ListTitle = <A,>({
+  again,
+  answer,
+  children,
+  count,
+  path,
+  title
+}: {
+  readonly title: string
+  readonly answer: Answer<A>
+  readonly count: (value: A) => string
+  /** Leads to the list that this one belongs to. */
+  readonly path?: ComponentChildren
+  readonly children?: ComponentChildren
+  readonly again?: () => void
+}): JSX.Element => (
+  <header class="title">
+    {path === undefined ? null : <p class="path">{path}</p>}
+    <h1>{title}</h1>
+    <p>{answer._tag === "Value" ? count(answer.value) : ""}</p>
+    {children}
+    {again === undefined ? null : (
+      <button type="button" class="end" onClick={again}>
+        Read again
+      </button>
+    )}
+  </header>
+)
 
 // =============================================================================
 // Controls

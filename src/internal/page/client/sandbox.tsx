@@ -28,7 +28,8 @@ const tabs = ["overview", "logs", "jobs", "files", "terminal"] as const
 
 type Tab = (typeof tabs)[number]
 
-const hrefOf = (name: string, tab: string): string =>
+/** Where the page shows a sandbox. */
+export const hrefOf = (name: string, tab: Tab = "overview"): string =>
   `#/sandboxes/${encodeURIComponent(name)}${tab === "overview" ? "" : `/${tab}`}`
 
 // =============================================================================

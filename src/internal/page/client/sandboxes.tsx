@@ -5,6 +5,7 @@ import type { Sandbox } from "../protocol.ts"
 import { bytes, plural } from "./format.ts"
 import { Age, Empty, Loading, Problem, Search, Status, useNow } from "./parts.tsx"
 import { Table } from "./rows.tsx"
+import { hrefOf } from "./sandbox.tsx"
 import { useStore } from "./store.ts"
 
 const matches = ({ image = "", name, status }: Sandbox, query: string): boolean =>
@@ -27,7 +28,7 @@ export const Sandboxes = (): JSX.Element => {
           Ended sandboxes
         </a>
       </header>
-      {problem === undefined ? null : <Problem of={{ problem, reason: "" }} />}
+      {problem === undefined ? null : <Problem of={{ problem }} />}
       {!isReady ? (
         <Loading />
       ) : sandboxes.length === 0 && problem === undefined ? (
@@ -42,7 +43,7 @@ export const Sandboxes = (): JSX.Element => {
           label="Sandboxes"
           rows={shown}
           keyOf={({ id }) => id}
-          href={({ name }) => `#/sandboxes/${encodeURIComponent(name)}`}
+          href={({ name }) => hrefOf(name)}
           columns={[
             { title: "Name", width: "minmax(0, 2fr)", cell: ({ name }) => <span class="name">{name}</span> },
             { title: "Status", width: "minmax(6.5rem, 0.8fr)", cell: ({ status }) => <Status of={status} /> },

@@ -3,7 +3,7 @@ import type { JSX } from "preact"
 import { useId, useState } from "preact/hooks"
 import type { SnapshotName, Snapshots as Model, Verdict } from "../protocol.ts"
 import { bytes, oneLine, plural } from "./format.ts"
-import { Age, Answered, Empty, Facts, Search, State, useAnswer, useNow } from "./parts.tsx"
+import { Age, Answered, Empty, Facts, ListTitle, Search, State, useAnswer, useNow } from "./parts.tsx"
 import { Table } from "./rows.tsx"
 
 const Name = ({
@@ -156,14 +156,9 @@ export const Snapshots = (): JSX.Element => {
   ].join(" ")
   return (
     <>
-      <header class="title">
-        <h1>Snapshots</h1>
-        <p>{answer._tag === "Value" ? plural(answer.value.names.length, "name") : ""}</p>
+      <ListTitle title="Snapshots" answer={answer} count={({ names }) => plural(names.length, "name")} again={again}>
         <Search label="Filter snapshots" value={query} onChange={setQuery} />
-        <button type="button" class="end" onClick={again}>
-          Read again
-        </button>
-      </header>
+      </ListTitle>
       <Answered of={answer} what="Reading the store">
         {(value) =>
           value.names.length === 0 && value.verdicts.length === 0 ? (

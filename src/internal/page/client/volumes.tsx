@@ -4,8 +4,9 @@ import { useState } from "preact/hooks"
 import type { Problem as ProblemModel, Volume } from "../protocol.ts"
 import * as Connection from "./connection.ts"
 import { bytes, plural } from "./format.ts"
-import { Age, Answered, Empty, Problem, useAnswer, useNow } from "./parts.tsx"
+import { Age, Answered, Empty, ListTitle, Problem, useAnswer, useNow } from "./parts.tsx"
 import { Table } from "./rows.tsx"
+import { hrefOf } from "./sandbox.tsx"
 import { useStore } from "./store.ts"
 
 /** Measures a volume on demand: it can have many files. */
@@ -38,13 +39,7 @@ export const Volumes = (): JSX.Element => {
   const users = (name: string) => sandboxes.filter(({ volumes }) => volumes.includes(name))
   return (
     <>
-      <header class="title">
-        <h1>Volumes</h1>
-        <p>{answer._tag === "Value" ? plural(answer.value.length, "volume") : ""}</p>
-        <button type="button" class="end" onClick={again}>
-          Read again
-        </button>
-      </header>
+      <ListTitle title="Volumes" answer={answer} count={({ length }) => plural(length, "volume")} again={again} />
       <Answered of={answer}>
         {(volumes) =>
           volumes.length === 0 ? (
@@ -84,7 +79,7 @@ export const Volumes = (): JSX.Element => {
                       : found.map((sandbox, at) => (
                           <span key={sandbox.id}>
                             {at === 0 ? "" : ", "}
-                            <a href={`#/sandboxes/${encodeURIComponent(sandbox.name)}`}>{sandbox.name}</a>
+                            <a href={hrefOf(sandbox.name)}>{sandbox.name}</a>
                           </span>
                         ))
                   }
