@@ -480,21 +480,6 @@ export interface HostReference {
 }
 
 /**
- * A snapshot on another machine that runs `lightbox host`, for {@link pullSnapshot}.
- *
- * @category models
- * @since 0.1.0
- */
-export interface HostReference {
-  /** Address of the machine, such as `"https://kvm.example.com:7400"`. */
-  readonly host: string
-  /** A token of that machine. The scope `"read"` is enough. */
-  readonly token: string
-  /** Name of the snapshot there, or one of its generations such as `"app@3"`. Default: the name that it gets here. */
-  readonly snapshot?: string | undefined
-}
-
-/**
  * Options of {@link pullSnapshot}.
  *
  * @category options
