@@ -36,9 +36,7 @@ interface Build {
   readonly entries: Array<Entry>
   busy: Entry | undefined
   /** Steps from which on all were cached. */
-  cached:
-    | { readonly from: number; readonly to: number; readonly description: string; readonly entry: Entry }
-    | undefined
+  cached: { readonly from: number; readonly to: number; readonly entry: Entry } | undefined
   isWaiting: boolean
   /** The builds of other processes that it waits for. */
   readonly followed: Set<Build>
@@ -344,7 +342,7 @@ export const make = (): Lines.View => {
         state: "done",
         notes: ["cached"]
       })
-      build.cached = { from: index, to: index, description: event.description, entry }
+      build.cached = { from: index, to: index, entry }
       return
     }
     build.entries.pop()
