@@ -155,6 +155,9 @@ interface Progress {
   readonly total: number | undefined
 }
 
+/** Whether there is something to show of a pull: of a cached image, nothing but its name is resolved. */
+export const hasBegun = (pull: Pull | undefined): pull is Pull => pull !== undefined && pull.layers.size > 0
+
 /** Sums the progress of the layers seen so far. */
 const progressOf = ({ layers }: Pull, phase: "Downloading" | "Unpacking"): Progress => {
   const parts = [...layers.values()].flatMap((layer) => layer[phase] ?? [])
@@ -191,9 +194,9 @@ export const pullLine = (pull: Pull, now: number): Line => {
   }
 }
 
-/** Shows a pull that has ended. A cached image is only resolved, of which there is nothing to say. */
-export const pulledLine = (pull: Pull, at: number): Line | undefined => {
-  if (pull.layers.size === 0) return undefined
+/** Shows a pull that has ended. */
+export const pulledLine = (pull: Pull | undefined, at: number): Line | undefined => {
+  if (!hasBegun(pull)) return undefined
   const { done } = progressOf(pull, "Downloading")
   const time = elapsed(at - pull.since)
   return { mark: "done", text: `pulled ${pull.image}`, notes: [done > 0 ? `${size(done)}, ${time}` : time] }

@@ -155,16 +155,16 @@ export const make = (): Lines.View => {
   }
 
   const pulled = (build: Build, at: number): ReadonlyArray<Lines.Line> => {
-    const line = build.pull === undefined ? undefined : Lines.pulledLine(build.pull, at)
+    const line = Lines.pulledLine(build.pull, at)
     build.pull = undefined
     return line === undefined ? [] : [{ ...line, text: `${labelOf(build)} ${line.text}` }]
   }
 
   const pulling = (build: Build, event: Lines.Of<"Pulling">): ReadonlyArray<Lines.Line> => {
     if (event.phase === "Pulled") return pulled(build, Lines.timeOf(event))
-    const hadBegun = (build.pull?.layers.size ?? 0) > 0
+    const hadBegun = Lines.hasBegun(build.pull)
     build.pull = Lines.takePull(build.pull, event)
-    if (hadBegun || build.pull.layers.size === 0) return []
+    if (hadBegun || !Lines.hasBegun(build.pull)) return []
     return [{ mark: "started", text: `${labelOf(build)} pulling ${build.pull.image}` }]
   }
 

@@ -92,7 +92,7 @@ const busyRows = (build: Build, entry: Entry, depth: number, now: number): Reado
   { mark: "busy", text: entry.text, notes: [Lines.elapsed(now - entry.since)], depth, rank: ranks.busy },
   ...below(outputOf(build.tail), depth, ranks.output),
   ...[...build.followed].flatMap((other) =>
-    other.pull !== undefined && other.pull.layers.size > 0
+    Lines.hasBegun(other.pull)
       ? below([Lines.pullLine(other.pull, now)], depth + 1, ranks.busy)
       : other.busy === undefined
         ? []
@@ -102,10 +102,7 @@ const busyRows = (build: Build, entry: Entry, depth: number, now: number): Reado
 
 const rowsOfEntry = (build: Build, entry: Entry, depth: number, now: number): ReadonlyArray<Row> => {
   if (entry.child !== undefined) return rowsOf(entry.child, depth, now)
-  if (entry.state === "busy") {
-    const isPulling = build.pull !== undefined && build.pull.layers.size > 0
-    return isPulling ? [] : busyRows(build, entry, depth, now)
-  }
+  if (entry.state === "busy") return Lines.hasBegun(build.pull) ? [] : busyRows(build, entry, depth, now)
   const { details, notes, state, text } = entry
   const isFailed = state === "failed" || state === "interrupted"
   return [
@@ -122,9 +119,7 @@ const rowsOf = (build: Build, depth: number, now: number): ReadonlyArray<Row> =>
   return [
     { ...titleOf(build, now), depth, rank },
     ...build.entries.flatMap((entry) => rowsOfEntry(build, entry, depth + 1, now)),
-    ...(build.pull !== undefined && build.pull.layers.size > 0 && build.end === undefined
-      ? below([Lines.pullLine(build.pull, now)], depth + 1, ranks.busy)
-      : []),
+    ...(Lines.hasBegun(build.pull) ? below([Lines.pullLine(build.pull, now)], depth + 1, ranks.busy) : []),
     ...below(build.end?.slice(1) ?? [], depth, ranks.failed)
   ]
 }
@@ -154,7 +149,7 @@ const summary = (build: Build, now: number): Lines.Line => {
   const child = build.entries.findLast(({ child }) => child !== undefined && child.end === undefined)?.child
   if (child !== undefined) return summary(child, now)
   const { busy, name, pull } = build
-  if (pull !== undefined && pull.layers.size > 0) {
+  if (Lines.hasBegun(pull)) {
     const line = Lines.pullLine(pull, now)
     return { ...line, text: `${name}: ${line.text}` }
   }
@@ -461,7 +456,7 @@ export const make = (): Lines.View => {
   }
 
   const pulled = (build: Build, at: number): void => {
-    const line = build.pull === undefined ? undefined : Lines.pulledLine(build.pull, at)
+    const line = Lines.pulledLine(build.pull, at)
     build.pull = undefined
     if (line === undefined) return
     const entry: Entry = { text: line.text, since: at, state: "done", notes: line.notes ?? [], details: [] }
