@@ -86,6 +86,13 @@ export type Of<Tag extends BuildEvent["_tag"]> = Extract<BuildEvent, { readonly 
 export const attemptText = (step: { readonly index: number; readonly attempt?: number }): string =>
   step.attempt === undefined || step.attempt === 1 ? "" : `, attempt ${step.attempt}`
 
+/** Says how many steps a build has. */
+export const plannedText = ({ hits, steps }: Pick<Of<"Planned">, "hits" | "steps">): string =>
+  `${steps} ${steps === 1 ? "step" : "steps"}${hits === 0 ? "" : `, ${hits} cached`}`
+
+/** The lines of a part of an output, as they were written. */
+export const linesOf = ({ text }: Of<"StepOutput">): ReadonlyArray<string> => text.replace(/\r?\n$/, "").split("\n")
+
 /** Output lines shown of a failed step. */
 export const mostLines = 20
 

@@ -84,13 +84,9 @@ export const make = (): Lines.View => {
     if (event._tag !== "StepOutput" && event._tag !== "Pulling") build.since = Lines.timeOf(event)
 
     switch (event._tag) {
-      case "Planned": {
+      case "Planned":
         build.steps = event.steps
-        const cached = event.hits === 0 ? "" : `, ${event.hits} cached`
-        return [
-          { mark: "note", text: `${labelOf(build)} ${event.steps} ${event.steps === 1 ? "step" : "steps"}${cached}` }
-        ]
-      }
+        return [{ mark: "note", text: `${labelOf(build)} ${Lines.plannedText(event)}` }]
       case "Waiting":
         build.isWaiting = true
         return [{ mark: "started", text: `${labelOf(build)} waiting for another build of this snapshot` }]
@@ -111,10 +107,10 @@ export const make = (): Lines.View => {
         return [{ mark: "started", text: stepText(build, event) }]
       case "StepOutput":
         build.hasOutput = true
-        return event.text
-          .replace(/\r?\n$/, "")
-          .split("\n")
-          .map((line) => ({ mark: "output", text: `${labelOf(build, event.index)} ${clean(line)}` }))
+        return Lines.linesOf(event).map((line) => ({
+          mark: "output",
+          text: `${labelOf(build, event.index)} ${clean(line)}`
+        }))
       case "StepAttemptFailed": {
         const { details, problem } = Lines.problemOf(event.problem)
         build.explained = event.index

@@ -70,12 +70,7 @@ const titleOf = (build: Build, now: number): Lines.Line => {
   const time = Lines.elapsed(now - build.since)
   const { hits, steps } = build
   if (steps === undefined) return { mark: "busy", text: build.name, notes: [time] }
-  const cached = hits === 0 ? "" : `, ${hits} cached`
-  return {
-    mark: "busy",
-    text: build.name,
-    notes: [`${steps} ${steps === 1 ? "step" : "steps"}${cached}, ${time}`, time]
-  }
+  return { mark: "busy", text: build.name, notes: [`${Lines.plannedText({ hits, steps })}, ${time}`, time] }
 }
 
 const outputOf = (tail: ReadonlyArray<string>): ReadonlyArray<Lines.Line> =>
@@ -388,14 +383,7 @@ export const make = (): Lines.View => {
         begin(build, event, stepText(build, event), event.index)
         break
       case "StepOutput":
-        build.tail = [
-          ...build.tail,
-          ...event.text
-            .replace(/\r?\n$/, "")
-            .split("\n")
-            .slice(-Lines.mostLines)
-            .map(clean)
-        ].slice(-Lines.mostLines)
+        build.tail = [...build.tail, ...Lines.linesOf(event).slice(-Lines.mostLines).map(clean)].slice(-Lines.mostLines)
         break
       case "StepAttemptFailed": {
         const { details, problem } = Lines.problemOf(event.problem)
