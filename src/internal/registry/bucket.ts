@@ -7,7 +7,7 @@ import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import type { S3 } from "../../Snapshot.ts"
 import * as Client from "./client.ts"
-import { headerOf, isFound, partOf, type Repository } from "./repository.ts"
+import { headerOf, isFound, isKnown, partOf, type Repository } from "./repository.ts"
 
 /** A folder of a bucket, and how to reach it. What is absent is read from the variables that the tools of AWS read. */
 export interface Options extends S3 {
@@ -134,10 +134,7 @@ export const open = Effect.fnUntraced(function* (
   const subjectOf = (version: string) => `s3://${bucket}/${prefix}${version.includes(":") ? "@" : ":"}${version}`
   const put = (key: string, body: Buffer) => ask({ method: "PUT", key, body }, `bucket ${bucket}`)
   const hasBlob = (digest: string) =>
-    Effect.map(
-      ask({ method: "HEAD", key: blob(digest) }, digest, (status) => status === 200 || status === 404),
-      ({ status }) => status === 200
-    )
+    Effect.map(ask({ method: "HEAD", key: blob(digest) }, digest, isKnown), ({ status }) => status === 200)
   return {
     subjectOf,
     getManifest: (version) =>

@@ -49,6 +49,9 @@ export const partOf = ({ body, status }: Client.Answer, range: Range | undefined
 
 export const isFound = (status: number): boolean => status === 200 || status === 206
 
+/** An answer that says whether something is there. */
+export const isKnown = (status: number): boolean => status === 200 || status === 404
+
 const TagList = Schema.fromJsonString(Schema.Struct({ tags: Schema.NullOr(Schema.Array(Schema.String)) }))
 
 const decodeTags = Schema.decodeUnknownEffect(TagList)
@@ -58,12 +61,9 @@ export const make = (session: Client.Session): Repository => {
   const { host, origin, repository } = session
   const subjectOf = (version: string) => `${repository}${version.includes(":") ? "@" : ":"}${version}`
   const hasBlob = (digest: string): Effect.Effect<boolean, Client.Problem> =>
-    Effect.flatMap(session.send({ method: "HEAD", to: `/blobs/${digest}` }), (answer) =>
-      answer.status === 200
-        ? Effect.succeed(true)
-        : answer.status === 404
-          ? Effect.succeed(false)
-          : Effect.fail(Client.refusal(host, digest, session, answer))
+    Effect.map(
+      Client.expecting(session.send({ method: "HEAD", to: `/blobs/${digest}` }), session, digest, isKnown),
+      ({ status }) => status === 200
     )
   return {
     subjectOf,
