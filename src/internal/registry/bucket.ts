@@ -6,6 +6,7 @@ import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import type { S3 } from "../../Snapshot.ts"
+import { withoutSlash } from "../config/schemas.ts"
 import * as Client from "./client.ts"
 import { headerOf, isFound, isKnown, partOf, type Repository } from "./repository.ts"
 
@@ -38,11 +39,9 @@ export const open = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Repository, Client.Problem, Scope.Scope> {
   const { bucket, caCerts, prefix } = given
   const region = given.region ?? variable("AWS_REGION", "AWS_DEFAULT_REGION") ?? "us-east-1"
-  const endpoint = (
-    given.endpoint ??
-    variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") ??
-    `https://s3.${region}.amazonaws.com`
-  ).replace(/\/+$/, "")
+  const endpoint = withoutSlash(
+    given.endpoint ?? variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") ?? `https://s3.${region}.amazonaws.com`
+  )
   const accessKeyId = given.accessKeyId ?? variable("AWS_ACCESS_KEY_ID")
   const secretAccessKey =
     given.secretAccessKey === undefined ? variable("AWS_SECRET_ACCESS_KEY") : Redacted.value(given.secretAccessKey)
