@@ -53,13 +53,6 @@ export const write = (root: string, pages: string, names: ReadonlyArray<string>)
     if (isFolder && Fs.existsSync(Path.join(source, "README.md"))) return linked(Path.join(path, "README.md"), from)
     const page = pageOf(path, names)
     if (page !== undefined) return page
-    if (path.endsWith(".png")) {
-      const name = path.replace(/^examples\//, "")
-      const file = Path.join(pages, name)
-      Fs.mkdirSync(Path.dirname(file), { recursive: true })
-      Fs.copyFileSync(source, file)
-      return name
-    }
     // VitePress takes no page from a folder whose name begins with a dot.
     const name = `${path.replace(/^\./, "")}.md`
     if (!Fs.existsSync(Path.join(pages, name))) {
