@@ -3,6 +3,25 @@
  * and with what runs on the twin emit.
  */
 
+/** Operations of `Sandbox` that are those of a file system. */
+const files = [
+  "readFile",
+  "readFileString",
+  "stream",
+  "writeFile",
+  "writeFileString",
+  "makeDirectory",
+  "readDirectory",
+  "readDirectoryEntries",
+  "exists",
+  "stat",
+  "rename",
+  "copyFile",
+  "realPath",
+  "readLink",
+  "symlink"
+]
+
 /** Operations by module: each has a span of its name. */
 export const operations: { readonly [module: string]: ReadonlyArray<string> } = {
   Snapshot: [
@@ -57,21 +76,7 @@ export const operations: { readonly [module: string]: ReadonlyArray<string> } = 
     "touch",
     "detach",
     "detachFor",
-    "readFile",
-    "readFileString",
-    "stream",
-    "writeFile",
-    "writeFileString",
-    "makeDirectory",
-    "readDirectory",
-    "readDirectoryEntries",
-    "exists",
-    "stat",
-    "rename",
-    "copyFile",
-    "realPath",
-    "readLink",
-    "symlink"
+    ...files
   ],
   Job: ["info", "status", "logs", "wait", "signal", "write", "endInput", "resize", "attach", "remove"],
   SandboxPool: ["make", "acquire"],
@@ -88,27 +93,7 @@ export const operations: { readonly [module: string]: ReadonlyArray<string> } = 
 }
 
 /** Those of `Sandbox` whose spans do not name a sandbox: they have several, or move files. */
-const unnamed = new Set([
-  "group",
-  "fork",
-  "list",
-  "forward",
-  "readFile",
-  "readFileString",
-  "stream",
-  "writeFile",
-  "writeFileString",
-  "makeDirectory",
-  "readDirectory",
-  "readDirectoryEntries",
-  "exists",
-  "stat",
-  "rename",
-  "copyFile",
-  "realPath",
-  "readLink",
-  "symlink"
-])
+const unnamed = new Set(["group", "fork", "list", "forward", ...files])
 
 const named = (operations["Sandbox"] ?? []).filter((name) => !unnamed.has(name)).map((name) => `Sandbox.${name}`)
 
