@@ -235,8 +235,6 @@ const decodeLine = Schema.decodeOption(
   Schema.fromJsonString(Schema.toCodecJson(Schema.Union([Lines.Line, BuildEvent])))
 )
 
-const decodeHead = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Lines.Head)))
-
 const decodeEnd = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Lines.End)))
 
 type Fate = "running" | "lost" | "unknown"
@@ -399,9 +397,9 @@ export const summaryOf = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Summary | undefined, LightboxError> {
   const ends = yield* Records.read(method, home, entry, "ends")
   const [first, ...rest] = ends?.lines ?? []
-  const head = Option.getOrUndefined(decodeHead(first ?? ""))
+  const head = Option.getOrUndefined(Lines.decodeHead(first ?? ""))
   if (head === undefined) return undefined
-  const end = rest.find((line) => line.startsWith(`{"_tag":"Ended"`))
+  const end = rest.find(Lines.isEnd)
   const decoded = end === undefined ? Option.none() : decodeEnd(end)
   if (Option.isSome(decoded)) return summarize(head, decoded.value, "lost", { stepsRun: 0, stepsReused: 0 })
   const whole = ends?.isWhole === true ? ends : yield* Records.read(method, home, entry, "all")
@@ -453,7 +451,7 @@ export const get = Effect.fn("BuildRecord.get")(function* (
     if (entry.id !== undefined && entry.id !== wanted) continue
     const part = entry.id === undefined ? "ends" : "all"
     const found = yield* Records.read(method, home, entry, part)
-    if (Option.getOrUndefined(decodeHead(found?.lines[0] ?? ""))?.id !== wanted) continue
+    if (Option.getOrUndefined(Lines.decodeHead(found?.lines[0] ?? ""))?.id !== wanted) continue
     const whole = found?.isWhole === true ? found : yield* Records.read(method, home, entry, "all")
     const record = parse(whole?.lines ?? [], yield* Records.fateOf(home, entry.owner))
     if (record !== undefined) return record

@@ -21,6 +21,8 @@ const codec = Schema.fromJsonString(Schema.toCodecJson(BuildEvent))
 
 export const encode: (event: BuildEvent) => string = Schema.encodeSync(codec)
 
+export const decode = Schema.decodeOption(codec)
+
 /** Creates an emitter. The listener runs in its own fiber: it can be slow, fail or hang without affecting the build. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly buildId: string

@@ -48,6 +48,8 @@ export const Head = Schema.TaggedStruct("Build", {
   root: Schema.optionalKey(Schema.String)
 })
 
+export const decodeHead = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Head)))
+
 /** The last line. */
 export const End = Schema.TaggedStruct("Ended", {
   /** Milliseconds since 1970. */
@@ -60,6 +62,9 @@ export const End = Schema.TaggedStruct("Ended", {
   problem: Schema.optionalKey(Schema.String),
   reason: Schema.optionalKey(Schema.String)
 })
+
+/** Whether a line is the last one of a build that has ended. */
+export const isEnd = (line: string): boolean => line.startsWith('{"_tag":"Ended"')
 
 export const Line = Schema.Union([
   Head,

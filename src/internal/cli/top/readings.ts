@@ -4,16 +4,16 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
-import { BuildEvent } from "../../../BuildEvent.ts"
+import type { BuildEvent } from "../../../BuildEvent.ts"
 import type { LightboxError } from "../../../LightboxError.ts"
 import * as Microsandbox from "../../../Microsandbox.ts"
 import * as Sandbox from "../../../Sandbox.ts"
 import type { Services } from "../../../Driver.ts"
+import * as Events from "../../build/events.ts"
 import * as HomeFiles from "../../ownership/files.ts"
 import { instanceLabel, ownerLabel, roleLabel } from "../../ownership/labels.ts"
 import * as Owner from "../../ownership/owner.ts"
-import { Head } from "../../store/recordLines.ts"
+import * as RecordLines from "../../store/recordLines.ts"
 import * as Records from "../../store/records.ts"
 import type * as Shapes from "../json.ts"
 
@@ -154,10 +154,6 @@ export const mostBuilds = 20
 
 const method = "top"
 
-const decodeHead = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(Head)))
-
-const decodeEvent = Schema.decodeOption(Schema.fromJsonString(Schema.toCodecJson(BuildEvent)))
-
 /** Says what a build does after an event. */
 const doing = (event: BuildEvent): string => {
   switch (event._tag) {
@@ -210,11 +206,11 @@ export const readBuilds = Effect.fnUntraced(function* (): Effect.fn.Return<
     read,
     Effect.fnUntraced(function* (entry) {
       const { lines = [] } = (yield* Records.read(method, home, entry, "ends")) ?? {}
-      const head = Option.getOrUndefined(decodeHead(lines[0] ?? ""))
-      if (head === undefined || lines.some((line) => line.startsWith('{"_tag":"Ended"'))) return []
+      const head = Option.getOrUndefined(RecordLines.decodeHead(lines[0] ?? ""))
+      if (head === undefined || lines.some(RecordLines.isEnd)) return []
       const { id, snapshot, startedAt } = head
       for (let at = lines.length - 1; at > 0; at--) {
-        const event = decodeEvent(lines[at] ?? "")
+        const event = Events.decode(lines[at] ?? "")
         if (Option.isSome(event)) return [{ id, snapshot, startedAt, step: doing(event.value) }]
       }
       return [{ id, snapshot, startedAt, step: "planning" }]
