@@ -1,7 +1,7 @@
 /** What `top` shows: lines that fit into a window, of which only those that are seen are made. */
 import { displayWidth } from "effect/cli/CliOutput"
 import { styleText } from "node:util"
-import { clean, cut, oneLine } from "../../report/terminalText.ts"
+import { cut, oneLine } from "../../report/terminalText.ts"
 import { bytes } from "../environment.ts"
 import { ageOf, short, type Detail, type Reading, type RunningBuild } from "./readings.ts"
 
@@ -47,7 +47,7 @@ const orders: { readonly [order in Order]: (a: Reading, b: Reading) => number } 
 }
 
 /** Puts readings into the order that was chosen. */
-export const sorted = ({ order, readings }: State): ReadonlyArray<Reading> => readings.toSorted(orders[order])
+const sorted = ({ order, readings }: State): ReadonlyArray<Reading> => readings.toSorted(orders[order])
 
 // =============================================================================
 // Room
@@ -221,7 +221,7 @@ const footer = (
   let used = 0
   const shown: Array<string> = []
   for (const [key, does, sorts] of keys) {
-    const text = clean(`${key} ${does}`)
+    const text = `${key} ${does}`
     const width = displayWidth(text) + (shown.length === 0 ? 0 : gap)
     if (used + width > columns) break
     used += width
