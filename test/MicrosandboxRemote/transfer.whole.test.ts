@@ -8,7 +8,6 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import * as Crypto from "node:crypto"
 import * as Fs from "node:fs"
 import * as Http from "node:http"
 import * as Path from "node:path"
@@ -20,6 +19,7 @@ import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
+import * as Ballast from "../Snapshot/ballast.ts"
 import * as FakeRegistry from "../Snapshot/FakeRegistry.ts"
 import * as Relay from "../Relay.ts"
 import * as Support from "./support.ts"
@@ -30,16 +30,7 @@ const image = "busybox"
 const test = <E>(name: string, effect: Effect.Effect<void, E, Scope.Scope>) =>
   it.effect(name, () => Effect.provideService(effect, Client.Pause, 0))
 
-const ballast = Crypto.createHash("shake256", { outputLength: 10 * 1024 * 1024 })
-  .update("ballast of hosts")
-  .digest()
-
-const app = (version: number, size = ballast.length) =>
-  Snapshot.make("app", image).pipe(
-    Snapshot.write("/root/ballast", ballast.subarray(0, size)),
-    Snapshot.write("/version", `${version}\n`),
-    Snapshot.labels({ version: `${version}` })
-  )
+const app = Ballast.make(image, 10 * 1024 * 1024)
 
 const small = (version: number) => app(version, 1000)
 

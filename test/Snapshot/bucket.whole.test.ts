@@ -19,6 +19,7 @@ import * as Snapshot from "../../src/Snapshot.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import { folder } from "../MicrosandboxRemote/support.ts"
 import * as Relay from "../Relay.ts"
+import * as Ballast from "./ballast.ts"
 import * as Support from "./support.ts"
 
 const program = fileURLToPath(new URL("programs/transfer.ts", import.meta.url))
@@ -83,17 +84,8 @@ const isSigned = ({ headers, method, path }: Relay.Asked, secret: string): boole
   return hmac(key, text).toString("hex") === signature
 }
 
-/** Content that cannot be compressed: the disk needs three packs. */
-const ballast = Crypto.createHash("shake256", { outputLength: 20 * 1024 * 1024 })
-  .update("ballast of buckets")
-  .digest()
-
-const app = (version: number, size = ballast.length) =>
-  Snapshot.make("app", Support.image).pipe(
-    Snapshot.write("/root/ballast", ballast.subarray(0, size)),
-    Snapshot.write("/version", `${version}\n`),
-    Snapshot.labels({ version: `${version}` })
-  )
+/** The disk needs three packs. */
+const app = Ballast.make(Support.image, 20 * 1024 * 1024)
 
 const small = (version: number) => app(version, 1000)
 

@@ -16,6 +16,7 @@ import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Ballast from "./ballast.ts"
 import * as FakeRegistry from "./FakeRegistry.ts"
 import * as Support from "./support.ts"
 
@@ -25,18 +26,13 @@ const { image } = Support
 const test = <E>(name: string, effect: Effect.Effect<void, E, Support.Twin | Scope.Scope>) =>
   Support.test(name, Effect.provideService(effect, Client.Pause, 0))
 
-/** Content that cannot be compressed: the disk needs two packs. */
-const ballast = Crypto.createHash("shake256", { outputLength: 10 * 1024 * 1024 })
-  .update("ballast")
-  .digest()
+/** The disk needs two packs. */
+const ballastBytes = 10 * 1024 * 1024
 
-const app = (version: number, size = ballast.length) =>
-  Snapshot.make("app", image).pipe(
-    Snapshot.write("/root/ballast", ballast.subarray(0, size)),
-    Snapshot.write("/version", `${version}\n`),
-    Snapshot.labels({ version: `${version}` }),
-    Snapshot.defaults({ env: { VERSION: `${version}` }, ports: [{ guest: 80, host: 18_080 }] })
-  )
+const plain = Ballast.make(image, ballastBytes)
+
+const app = (version: number, size?: number) =>
+  plain(version, size).pipe(Snapshot.defaults({ env: { VERSION: `${version}` }, ports: [{ guest: 80, host: 18_080 }] }))
 
 const small = (version: number) => app(version, 1000)
 
@@ -111,7 +107,7 @@ const pullAllButLast = Effect.fnUntraced(function* (
   }
   const onProgress = ({ done }: Snapshot.TransferProgress) =>
     Effect.sync(() => {
-      isReceived ||= done > 0.5 * ballast.length
+      isReceived ||= done > 0.5 * ballastBytes
       if (isReceived) refuse()
     })
   const error = yield* Effect.flip(Snapshot.pull("app", reference, { onProgress }))
@@ -377,7 +373,7 @@ describe("a transfer", () => {
       yield* Effect.forEach(names, (name) => Snapshot.push(name, reference), { concurrency: "unbounded" })
       assert.isBelow(
         registry.asked.reduce((sum, { received }) => sum + received, 0),
-        1.1 * ballast.length
+        1.1 * ballastBytes
       )
     })
   )
