@@ -15,7 +15,7 @@ const isEntry = (name: string): boolean => /^[0-9a-f]{64}$/.test(name)
 const hexOf = (digest: string): string => digest.replace(/^sha256:/, "")
 
 /** The file of a blob or a manifest. `undefined`: nothing can have the digest. */
-export const blobPath = (folder: string, digest: string): string | undefined =>
+const blobPath = (folder: string, digest: string): string | undefined =>
   isEntry(hexOf(digest)) ? Path.join(folder, "blobs", hexOf(digest)) : undefined
 
 /** Says that a file is used. Returns its size, or `undefined` if it does not exist. */

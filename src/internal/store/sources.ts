@@ -80,10 +80,10 @@ export const open = Effect.fnUntraced(function* (
 })
 
 /** What a host is asked for: a snapshot or one of its generations, or the result of a key. */
-export type Wanted = { readonly snapshot: string } | { readonly key: string }
+type Wanted = { readonly snapshot: string } | { readonly key: string }
 
 /** The repository and the version under which a host serves a snapshot. */
-export const pathOf = (wanted: Wanted): { readonly repository: string; readonly version: string } => {
+const pathOf = (wanted: Wanted): { readonly repository: string; readonly version: string } => {
   if ("key" in wanted) return { repository: `keys/${wanted.key}`, version: "latest" }
   const [name = "", generation = "latest"] = wanted.snapshot.split("@")
   return { repository: `snapshots/${name}`, version: generation }
