@@ -8,13 +8,13 @@ import * as Path from "node:path"
 /** Whether microVMs are emulated here: that transfers about a megabyte a second. */
 export const isEmulated = process.env["LIGHTBOX_HOST"] === "emulated"
 
-const isReadingFiles = () => process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))
+/** Runs what does not depend on the clock, such as the next piece of work on files. */
+export const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
-/** Runs what does not depend on the clock. Work on files ends, so that a clock which is advanced in turns waits for it. */
-export const turn = Effect.promise(async () => {
-  do await new Promise<void>((resolve) => setImmediate(resolve))
-  while (isReadingFiles())
-})
+const worksOnFiles = () => process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))
+
+/** Runs what does not depend on the clock, until no work on files is left that a clock could run ahead of. */
+export const quiet = Effect.repeat(turn, { while: worksOnFiles })
 
 /** A folder for the life of the scope. Holds sockets, whose paths must be short. */
 export const temporary = Effect.acquireRelease(

@@ -19,7 +19,7 @@ import { graceMillis } from "../../src/internal/directory/directory.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as Cases from "../internal/directory/cases.ts"
 import { meanwhile, until } from "../MicrosandboxRemote/support.ts"
-import { freePort, turn } from "../support.ts"
+import { freePort, quiet } from "../support.ts"
 import * as Support from "./support.ts"
 
 const image = "busybox"
@@ -28,7 +28,7 @@ const gib = { twin: { budget: { memory: "1G" } } } as const
 
 /** Lets time pass in steps, in which hosts speak to the directory. */
 const pass = (seconds: number) =>
-  Effect.repeat(Effect.andThen(TestClock.adjust("1 second"), turn), { times: seconds - 1 })
+  Effect.repeat(Effect.andThen(TestClock.adjust("1 second"), quiet), { times: seconds - 1 })
 
 const namesOn = ({ control }: { readonly control: MicrosandboxMemory.Control["Service"] }) =>
   Effect.map(control.inventory, ({ sandboxes }) => sandboxes.map(({ name }) => name).toSorted())
@@ -104,7 +104,7 @@ describe("sandboxes of a fleet", () => {
       const directory = yield* Cases.open(url)
       yield* until(directory.find("second"), (row) => row !== undefined)
       yield* TestClock.adjust("1 second")
-      yield* turn
+      yield* quiet
       assert.isUndefined(waiting.pollUnsafe())
       yield* driver.removeSandbox(first, { force: true })
       assert.strictEqual((yield* Fiber.join(waiting)).name, "second")
@@ -125,7 +125,7 @@ describe("sandboxes of a fleet", () => {
       const waiting = yield* Effect.forkChild(meanwhile(driverOf(services).createSandbox(request("second", 512))))
       // It was not reached, and the sandbox waits at the other.
       yield* until(directory.find("second"), (row) => row?.host === a.id)
-      yield* Effect.repeat(turn, { times: 50 })
+      yield* Effect.repeat(quiet, { times: 50 })
       yield* driverOf(services).removeSandbox(first, { force: true })
       assert.strictEqual((yield* Fiber.join(waiting)).name, "second")
     })
@@ -199,7 +199,7 @@ describe("sandboxes of a fleet", () => {
         yield* until(a.control.calls, (calls) =>
           calls.some(({ operation, sandbox }) => operation === "createSandbox" && sandbox === name)
         )
-        yield* turn
+        yield* quiet
         yield* Fiber.interrupt(creating)
         return yield* directory.find(name)
       })
@@ -545,7 +545,7 @@ describe("snapshots and volumes of a fleet", () => {
       }
       const fourth = yield* Effect.forkChild(launch("four"))
       yield* until(holders, (having) => having.length === 3)
-      yield* Effect.repeat(turn, { times: 50 })
+      yield* Effect.repeat(quiet, { times: 50 })
       assert.isUndefined(fourth.pollUnsafe())
       yield* driverOf(services).removeSandbox(one, { force: true })
       assert.strictEqual((yield* Fiber.join(fourth)).name, "four")

@@ -13,7 +13,7 @@ import type { Services } from "../../src/Driver.ts"
 import * as Gateway from "../../src/Gateway.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as MicrosandboxRemote from "../../src/MicrosandboxRemote.ts"
-import { turn } from "../support.ts"
+import { quiet } from "../support.ts"
 
 export const token = Redacted.make("a-token-of-the-tests")
 
@@ -26,13 +26,13 @@ export const folder = (prefix: string) =>
 
 /** Waits until something of the real world is so, whose time the clock of a test does not tell. */
 export const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) => boolean) =>
-  Effect.andThen(turn, effect).pipe(Effect.repeat({ until: isSo }))
+  Effect.andThen(quiet, effect).pipe(Effect.repeat({ until: isSo }))
 
 /** Lets time pass until an effect has ended, which pauses before it asks again. */
 export const meanwhile = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-    yield* Effect.andThen(TestClock.adjust("100 millis"), turn).pipe(
+    yield* Effect.andThen(TestClock.adjust("100 millis"), quiet).pipe(
       Effect.repeat({ while: () => fiber.pollUnsafe() === undefined })
     )
     return yield* Fiber.join(fiber)

@@ -148,7 +148,7 @@ export const remote = Effect.fnUntraced(function* (
     context === undefined
       ? renameFields({ url: "--host", directory: "--host", token: tokenVariable, home: "--home" })
       : ofContext(context)
-  return Layer.catch(layer, (error) => Layer.effectContext(Effect.fail(named(error))))
+  return layer.pipe(Layer.catch((error) => Layer.effectContext(Effect.fail(named(error)))))
 })
 
 // =============================================================================
