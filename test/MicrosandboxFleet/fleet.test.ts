@@ -75,6 +75,21 @@ describe("sandboxes of a fleet", () => {
     })
   )
 
+  it.effect("leave the image that they were booted from known to the fleet", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      yield* Support.host(url, gib)
+      yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const directory = yield* Cases.open(url)
+      assert.deepStrictEqual(yield* directory.holders("image", [image]), [])
+      const { id } = yield* driverOf(services).createSandbox(request("first"))
+      const [holder, ...others] = yield* directory.holders("image", [image])
+      assert.strictEqual(holder?.host, id.split("~")[0])
+      assert.deepStrictEqual(others, [])
+    })
+  )
+
   it.effect("go to the next host if one refuses, and to nobody who does not answer", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory

@@ -392,10 +392,12 @@ export const make = (options: {
     yield* Effect.ignore(
       Effect.andThen(
         directory.created(info.name, key, info.id),
-        directory.hold(
-          placed.id,
-          volumes.map((name) => ({ kind: "volume", name }))
-        )
+        directory.hold(placed.id, [
+          ...volumes.map((name) => ({ kind: "volume" as const, name })),
+          ...(given.source._tag === "Image" && !wanted.images.has(placed.id)
+            ? [{ kind: "image" as const, name: given.source.reference }]
+            : [])
+        ])
       ),
       { log: "Warn", message: `The directory does not know sandbox "${info.name}" yet` }
     )
