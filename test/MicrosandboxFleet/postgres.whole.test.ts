@@ -35,7 +35,7 @@ class Server extends Context.Service<
     Server,
     Effect.gen(function* () {
       const scope = yield* Effect.scope
-      const { start, url } = yield* Postgres.make
+      const { start, url } = yield* Postgres.make()
       const services = yield* Effect.context<Layer.Success<typeof NodeServices.layer>>()
       let running = yield* Scope.fork(scope)
       yield* Scope.provide(start, running)

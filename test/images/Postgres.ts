@@ -6,7 +6,7 @@ import * as Net from "node:net"
 import * as Cache from "../host/Cache.ts"
 import * as Machine from "../host/Machine.ts"
 import * as Packages from "../host/Packages.ts"
-import { dieWithParent, run, spawn } from "../host/Subprocess.ts"
+import { dieWithParent, run, spawn, type Words } from "../host/Subprocess.ts"
 import { freePort } from "../support.ts"
 
 const purpose = "a database for tests"
@@ -47,8 +47,16 @@ const archives = Effect.gen(function* () {
   }).pipe(Cache.withLock(folder))
 })
 
+/** Where a server runs that others than this machine use: its address, and what runs a command there. */
+export interface Place {
+  readonly address: string
+  readonly on: (words: Words) => Words
+}
+
+const here: Place = { address: "127.0.0.1", on: (words) => words }
+
 /** Makes a database server on a free port. It can be started, and killed, more than once. */
-export const make = Effect.gen(function* () {
+export const make = Effect.fnUntraced(function* ({ address, on }: Place = here) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   // Where others may look, too.
@@ -85,31 +93,36 @@ export const make = Effect.gen(function* () {
     ],
     { env, cwd: home }
   )
+  yield* fs.writeFileString(path.join(data, "pg_hba.conf"), "host all all all trust\n", { flag: "a" })
   const port = yield* freePort
   /** Runs the server until the scope closes, which kills it. */
   const start = Effect.gen(function* () {
     const settings = ["fsync=off", "jit=off", "max_connections=100"].flatMap((setting) => ["-c", setting])
-    const [program, ...args] = dieWithParent(["setpriv", ...asUser, path.join(bin, "postgres")])
-    yield* spawn([program, ...args, "-D", data, "-p", String(port), "-k", "", "-h", "127.0.0.1", ...settings], {
-      cwd: home,
-      env,
-      extendEnv: true,
-      stdin: "ignore",
-      stdout: "ignore",
-      stderr: "ignore",
-      // Sessions end at once, without what they have not committed.
-      killSignal: "SIGQUIT",
-      // One that has just been started again may wait for itself.
-      forceKillAfter: "2 seconds"
-    })
-    yield* Effect.repeat(isAnswered(port), { until: (is) => is })
+    const [program, ...args] = on(dieWithParent(["setpriv", ...asUser, path.join(bin, "postgres")]))
+    const child = yield* spawn(
+      [program, ...args, "-D", data, "-p", String(port), "-k", "", "-h", address, ...settings],
+      {
+        cwd: home,
+        env,
+        extendEnv: true,
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: "ignore",
+        // Sessions end at once, without what they have not committed.
+        killSignal: "SIGQUIT",
+        // One that has just been started again may wait for itself.
+        forceKillAfter: "2 seconds"
+      }
+    )
+    yield* Effect.repeat(isAnswered(address, port), { until: (is) => is })
+    return child
   })
-  return { url: `postgres://lightbox@127.0.0.1:${port}/postgres`, start }
+  return { url: `postgres://lightbox@${address}:${port}/postgres`, start }
 })
 
-const isAnswered = (port: number) =>
+const isAnswered = (address: string, port: number) =>
   Effect.callback<boolean>((resume) => {
-    const socket = Net.connect(port, "127.0.0.1")
+    const socket = Net.connect(port, address)
     socket.on("connect", () => resume(Effect.succeed(true)))
     socket.on("error", () => setTimeout(() => resume(Effect.succeed(false)), 50))
     return Effect.sync(() => socket.destroy())
