@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import * as Baked from "./baked.ts"
 import * as Build from "./build.ts"
 import * as Exec from "./exec.ts"
+import * as Hosts from "./hosts.ts"
 import * as Import from "./import.ts"
 import * as Launch from "./launch.ts"
 import * as Pool from "./pool.ts"
@@ -27,6 +28,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Scale.benches,
   ...Services.benches,
   ...Transfer.benches,
+  ...Hosts.benches,
   ...Baked.benches
 ]
 
