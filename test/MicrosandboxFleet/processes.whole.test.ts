@@ -3,30 +3,12 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as ChildProcess from "effect/process/ChildProcess"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
-import { fileURLToPath } from "node:url"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Cases from "../internal/directory/cases.ts"
 import * as Support from "./support.ts"
-
-const program = fileURLToPath(new URL("programs/host.ts", import.meta.url))
-
-/** Starts a host, and waits until it is part of the fleet. */
-const start = Effect.fnUntraced(function* (home: string, directory: string) {
-  const child = yield* ChildProcess.make(process.execPath, [program, home, directory], {
-    stdin: "ignore",
-    stderr: "inherit",
-    killSignal: "SIGKILL"
-  })
-  const lines = Stream.splitLines(Stream.decodeText(child.stdout))
-  const first = yield* Stream.runHead(Stream.filter(lines, (line) => line.startsWith("host ")))
-  const id = first._tag === "Some" ? first.value.slice("host ".length) : ""
-  return { id, kill: Effect.andThen(child.kill({ killSignal: "SIGKILL" }), Effect.exit(child.exitCode)) }
-})
 
 layer(NodeServices.layer, { excludeTestServices: true })("hosts that are killed", (it) => {
   it.effect("lose their sandboxes with a typed error, which are launched elsewhere, and come back", () =>
@@ -36,7 +18,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("hosts that are killed"
       const hosts = yield* Effect.forEach([1, 2], () =>
         Effect.gen(function* () {
           const home = yield* Support.folder("h")
-          const host = yield* start(home, url)
+          const host = yield* Support.process("host", home, url)
           homes.set(host.id, home)
           return host
         })
@@ -53,7 +35,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("hosts that are killed"
       yield* sandbox.shell("until [ -e /begun ]; do sleep 0.1; done")
 
       const host = hosts.find(({ id }) => id === before?.host)
-      yield* host?.kill ?? Effect.die("it is on no host")
+      yield* host?.end("SIGKILL") ?? Effect.die("it is on no host")
       const lost = yield* Fiber.join(command)
       assert.deepStrictEqual([lost.reason._tag, lost.outcome], ["GuestLost", "unknown"])
       const driver = Context.get(services, Microsandbox.Microsandbox)
@@ -68,7 +50,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("hosts that are killed"
       assert.isTrue(after !== undefined && after.host !== before?.host)
 
       // The same host is back, as another incarnation, and says that it does not have the first one.
-      const again = yield* start(homes.get(before?.host ?? "") ?? "", url)
+      const again = yield* Support.process("host", homes.get(before?.host ?? "") ?? "", url)
       assert.strictEqual(again.id, before?.host)
       assert.deepInclude(yield* directory.find("worker"), {
         state: "lost",

@@ -3,8 +3,12 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as ChildProcess from "effect/process/ChildProcess"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Path from "node:path"
+import { fileURLToPath } from "node:url"
 import * as Gateway from "../../src/Gateway.ts"
 import * as MicrosandboxFleet from "../../src/MicrosandboxFleet.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
@@ -55,4 +59,22 @@ export const program = Effect.fnUntraced(function* (
   const layer = yield* client(directory, options)
   const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
   return { scope, services: yield* Layer.buildWithScope(layer, scope), end: Scope.close(scope, Exit.void) }
+})
+
+/** Starts a host as a process, and waits until it is part of the fleet. */
+export const process = Effect.fnUntraced(function* (kind: "host" | "machine", home: string, directory: string) {
+  const program = fileURLToPath(new URL(`programs/${kind}.ts`, import.meta.url))
+  const child = yield* ChildProcess.make(globalThis.process.execPath, [program, home, directory], {
+    stdin: "ignore",
+    stderr: "inherit",
+    killSignal: "SIGKILL"
+  })
+  const lines = Stream.splitLines(Stream.decodeText(child.stdout))
+  const first = yield* Stream.runHead(Stream.filter(lines, (line) => line.startsWith("host ")))
+  return {
+    id: Option.match(first, { onNone: () => "", onSome: (line) => line.slice("host ".length) }),
+    /** Ends it, and waits for its end. */
+    end: (signal: "SIGTERM" | "SIGKILL") =>
+      Effect.andThen(child.kill({ killSignal: signal }), Effect.asVoid(Effect.exit(child.exitCode)))
+  }
 })

@@ -8,8 +8,11 @@ export const number = (value: number): string =>
 const verdict = (row: Row.Row): string => {
   const met = Row.isMet(row)
   if (met === undefined) return ""
-  const most = row.target === undefined ? `${number(row.limit ?? 0)} ${row.unit}` : `${number(row.target)} x`
-  return `${met ? "met" : "MISSED"}, at most ${most}`
+  const most = [
+    ...(row.target === undefined ? [] : [`${number(row.target)} x`]),
+    ...(row.limit === undefined ? [] : [`${number(row.limit)} ${row.unit}`])
+  ]
+  return `${met ? "met" : "MISSED"}, at most ${most.join(" and ")}`
 }
 
 const values = ({ p50, p95, what }: Row.Series, unit: string): string =>
