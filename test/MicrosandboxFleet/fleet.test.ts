@@ -415,6 +415,21 @@ describe("a host of a fleet", () => {
     })
   )
 
+  it.effect("is found at another address after it was started again there", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const host = yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const driver = driverOf(services)
+      const { id } = yield* driver.createSandbox({ ...request("kept"), detached: true })
+      yield* meanwhile(host.stop)
+      const again = yield* host.serve()
+      assert.notStrictEqual(again.url, host.url)
+      // Nothing has told the program that the host was away.
+      assert.strictEqual((yield* meanwhile(driver.getSandbox("kept"))).id, id)
+    })
+  )
+
   it.effect("keeps its sandboxes, and their programs work with them, while the directory is away", () =>
     Effect.gen(function* () {
       const url = yield* Support.directory

@@ -1,5 +1,6 @@
 /** A program's sessions with the hosts of a fleet. They are opened when they are needed, and end with the program. */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Exit from "effect/Exit"
 import type * as Duration from "effect/Duration"
 import type * as Redacted from "effect/Redacted"
@@ -119,14 +120,25 @@ export const make = Effect.fnUntraced(function* (options: {
   })
 
   const at: Hosts["at"] = (method, id, use) =>
-    Effect.flatMap(reach(method, id), use).pipe(
-      Effect.tapError((error) =>
-        Effect.sync(() => {
-          // It may be at another address by now.
-          if (Failures.isTransient(error) || Failures.isEnded(error)) known.delete(id)
-        })
+    Effect.suspend(() => {
+      const address = known.get(id)?.address
+      const once = Effect.flatMap(reach(method, id), use).pipe(
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            if (Failures.isTransient(error) || Failures.isEnded(error)) known.delete(id)
+          })
+        )
       )
-    )
+      // It may be at another address by now.
+      const hasMoved = (error: LightboxError) =>
+        address === undefined || error.outcome !== "failed" || !Failures.isTransient(error)
+          ? Effect.succeed(false)
+          : Effect.map(
+              Effect.option(find(method, id)),
+              Option.exists((host) => host.address !== address)
+            )
+      return Effect.retry(once, { while: hasMoved, times: 1 })
+    })
 
   return {
     all,
