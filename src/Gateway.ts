@@ -29,6 +29,7 @@ import {
 } from "./internal/config/schemas.ts"
 import { decoder, invalid } from "./internal/config/validation.ts"
 import { DirectoryUrl, redacted } from "./internal/directory/url.ts"
+import { cronOf, defaultOlderThan } from "./internal/fleet/keeper.ts"
 import * as internal from "./internal/gateway/server.ts"
 import * as Tokens from "./internal/gateway/tokens.ts"
 import type { LightboxError } from "./LightboxError.ts"
@@ -106,6 +107,16 @@ export interface Membership {
   readonly bootFailures?:
     | { readonly count?: number | undefined; readonly within?: Duration.Input | undefined }
     | undefined
+  /**
+   * How many jobs of the fleet this host conducts at once, 0 to 1000; see `effect-lightbox/Fleet`. Their sandboxes are placed
+   * like all others, with the first token that may write, which all hosts must accept. 0: none. Default: 16.
+   */
+  readonly jobs?: number | undefined
+  /**
+   * Have one host of the fleet prune results that no name needs. `cron` says when, in UTC, such as `"0 3 * * *"`. Results
+   * that were used within `olderThan` are kept (default: 7 days). It needs a token that may write. Default: never.
+   */
+  readonly prune?: { readonly cron: string; readonly olderThan?: Duration.Input | undefined } | undefined
 }
 
 /**
@@ -151,6 +162,17 @@ const decodeOptions = decoder(
         labels: Schema.optional(Labels),
         bootFailures: Schema.optional(
           Schema.Struct({ count: Schema.optional(intBetween(1, 1_000_000)), within: Schema.optional(DurationInput) })
+        ),
+        jobs: Schema.optional(intBetween(0, 1000)),
+        prune: Schema.optional(
+          Schema.Struct({
+            cron: Schema.String.check(
+              Schema.makeFilter((text) =>
+                cronOf(text) === undefined ? 'expected a schedule such as "0 3 * * *"' : undefined
+              )
+            ),
+            olderThan: Schema.optional(DurationInput)
+          })
         )
       })
     )
@@ -212,6 +234,12 @@ export const serve = Effect.fn("Gateway.serve")(function* (
   if (directory !== undefined && directory.address === undefined && ["0.0.0.0", "::"].includes(bind)) {
     return yield* invalid(method, "directory.address", `expected the URL of this host, because ${bind} is everywhere`)
   }
+  const writing = given.tokens.find(({ scopes }) => scopes === undefined || scopes.includes("write"))
+  if (directory !== undefined && writing === undefined) {
+    const field =
+      (directory.jobs ?? 0) > 0 ? "directory.jobs" : directory.prune === undefined ? undefined : "directory.prune"
+    if (field !== undefined) return yield* invalid(method, field, "it needs a token that may write")
+  }
   const tokens = given.tokens.map(({ name, scopes, token }) =>
     Tokens.make({ name: name ?? "default", token, scopes: scopes ?? ["write"] })
   )
@@ -234,7 +262,18 @@ export const serve = Effect.fn("Gateway.serve")(function* (
             bootFailures: {
               count: directory.bootFailures?.count ?? 5,
               within: directory.bootFailures?.within ?? Duration.minutes(10)
-            }
+            },
+            token: writing?.token,
+            jobs: directory.jobs ?? 16,
+            prune:
+              directory.prune === undefined
+                ? undefined
+                : {
+                    cron: directory.prune.cron,
+                    olderThan: Duration.millis(
+                      Math.ceil(Duration.toMillis(directory.prune.olderThan ?? defaultOlderThan))
+                    )
+                  }
           }
   })
 })

@@ -35,7 +35,8 @@ export const host = Effect.fnUntraced(function* (url: string, { gateway, member,
     const listening = yield* Gateway.serve({
       tokens: [{ token }],
       port,
-      directory: { url, ...member },
+      // Its jobs have a clock of their own: that of the database.
+      directory: { url, jobs: 0, ...member },
       ...gateway
     }).pipe(Effect.provideContext(context), Scope.provide(scope))
     return { ...listening, id: listening.host ?? "", stop: Scope.close(scope, Exit.void) }

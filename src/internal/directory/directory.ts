@@ -5,18 +5,13 @@
  * All times are those of the database, so that clocks of machines may differ. Each statement stands alone: what must not
  * change in between is part of its condition.
  */
-import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
-import { HostUnavailable, LightboxError, Unknown } from "../../LightboxError.ts"
 import type { FleetHost } from "../../Microsandbox.ts"
 import { Capabilities, Labels } from "./models.ts"
-
-type Sql = Context.Service.Shape<typeof SqlClient.SqlClient>
+import * as Statements from "./statements.ts"
+import type { Holders, Sql } from "./statements.ts"
 
 /** How often a host says that it lives. */
 export const beatMillis = 5000
@@ -30,11 +25,6 @@ export const graceMillis = 60_000
 /** How long a lock is held without being renewed. */
 export const lockMillis = 30_000
 
-/** A database that hangs, or cannot be reached any more, is given up after so long. */
-const statementMillis = 5000
-
-const JsonOf = <A, I>(schema: Schema.Codec<A, I>) => Schema.fromJsonString(Schema.toCodecJson(schema))
-
 /** A host, as the directory knows it. */
 export const Host = Schema.Struct({
   id: Schema.String,
@@ -46,8 +36,8 @@ export const Host = Schema.Struct({
   state: Schema.Literals(["up", "stopped"]),
   version: Schema.String,
   architecture: Schema.String,
-  labels: JsonOf(Labels),
-  capabilities: JsonOf(Capabilities),
+  labels: Statements.JsonOf(Labels),
+  capabilities: Statements.JsonOf(Capabilities),
   cpus: Schema.Finite,
   /** Bytes that sandboxes may use. */
   memory: Schema.Finite,
@@ -90,7 +80,10 @@ export const listed = (host: Host): FleetHost => ({
 export type Registration = Pick<
   Host,
   "id" | "address" | "incarnation" | "version" | "architecture" | "labels" | "capabilities" | "cpus"
->
+> & {
+  /** When results of the fleet are pruned, and which. */
+  readonly prune?: string | undefined
+}
 
 /** A sandbox, as the directory knows it. `lost`: its host is gone, or was restarted without it. */
 export const SandboxRow = Schema.Struct({
@@ -148,8 +141,7 @@ export interface Claim {
   readonly detached: boolean
 }
 
-/** The holders of locks without which something is not changed. */
-export type Holders = ReadonlyArray<string>
+export type { Holders } from "./statements.ts"
 
 export type Directory = ReturnType<typeof of>
 
@@ -157,77 +149,15 @@ const bit = (value: boolean): number => (value ? 1 : 0)
 
 /** A directory in a database. `url` is shown in errors. */
 export const of = (sql: Sql, url: string) => {
-  const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
-
-  /** The time of the database. That of SQLite is the clock of this machine, on which it is. */
-  const now: Effect.Effect<Fragment> = isPostgres
-    ? Effect.succeed(sql.literal("(extract(epoch from clock_timestamp()) * 1000)::double precision"))
-    : Effect.map(Clock.currentTimeMillis, (millis) => sql`${millis}`)
-
-  const failed =
-    (method: string, kind: "Unreachable" | "Lost") =>
-    (cause: SqlError | Schema.SchemaError): LightboxError =>
-      cause._tag === "SqlError"
-        ? new LightboxError({
-            method,
-            reason: new HostUnavailable({ host: url, kind, problem: `the directory failed: ${cause.message}`, cause })
-          })
-        : new LightboxError({ method, reason: new Unknown({ problem: `${url} has a row of another version`, cause }) })
-
-  const limited =
-    (method: string, kind: "Unreachable" | "Lost") =>
-    <A>(effect: Effect.Effect<A, LightboxError>): Effect.Effect<A, LightboxError> =>
-      Effect.timeoutOrElse(effect, {
-        duration: statementMillis,
-        orElse: () => {
-          const problem = `the directory has not answered for ${statementMillis / 1000} s`
-          return Effect.fail(new LightboxError({ method, reason: new HostUnavailable({ host: url, kind, problem }) }))
-        }
-      })
-
-  const rows = <A, I>(
-    method: string,
-    kind: "Unreachable" | "Lost",
-    schema: Schema.Codec<A, I>,
-    statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
-  ): Effect.Effect<ReadonlyArray<A>, LightboxError> => {
-    const decode = Schema.decodeUnknownEffect(Schema.Array(schema))
-    return now.pipe(
-      Effect.flatMap(statement),
-      Effect.flatMap((found) => decode(found)),
-      Effect.mapError(failed(method, kind)),
-      limited(method, kind)
-    )
-  }
-  /** A failure of a reading has no effect; one of a change may. */
-  const reading = <A, I>(
-    method: string,
-    schema: Schema.Codec<A, I>,
-    statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
-  ) => rows(method, "Unreachable", schema, statement)
-  const changing = <A, I>(
-    method: string,
-    schema: Schema.Codec<A, I>,
-    statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>
-  ) => rows(method, "Lost", schema, statement)
-  /** Returns whether the statement returned a row: those that may find nothing to change end with `RETURNING`. */
-  const changed = (method: string, statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
-    Effect.map(changing(method, Schema.Unknown, statement), (found) => found.length > 0)
-  const change = (method: string, statement: (now: Fragment) => Effect.Effect<ReadonlyArray<unknown>, SqlError>) =>
-    Effect.asVoid(changing(method, Schema.Unknown, statement))
-
-  /** Whether all of these holders have their locks. It is part of statements that need them. */
-  const haveLocks = (now: Fragment, holders: Holders): Fragment =>
-    holders.length === 0
-      ? sql`1 = 1`
-      : sql`(SELECT COUNT(*) FROM lightbox_locks WHERE ${sql.in("holder", holders)} AND held_until >= ${now})
-          = ${holders.length}`
+  const { change, changed, changing, haveLocks, reading } = Statements.make(sql, url)
 
   const sandboxColumns = (now: Fragment) =>
     sql`name, id, host, incarnation, request, detached, state, reason, ${now} - updated_at AS age`
 
   return {
     url,
+    /** For what has tables of its own in the database. */
+    sql,
 
     time: Effect.map(
       reading("Directory.time", Now, (now) => sql`SELECT ${now} AS now`),
@@ -243,13 +173,15 @@ export const of = (sql: Sql, url: string) => {
       change(
         "Directory.register",
         (now) => sql`INSERT INTO lightbox_hosts
-          (id, address, incarnation, seen_at, state, version, architecture, labels, capabilities, cpus, memory, used, cordoned)
+          (id, address, incarnation, seen_at, state, version, architecture, labels, capabilities, cpus, memory, used,
+            cordoned, prune)
           VALUES (${host.id}, ${host.address}, ${host.incarnation}, ${now}, 'up', ${host.version}, ${host.architecture},
-            ${JSON.stringify(host.labels)}, ${JSON.stringify(host.capabilities)}, ${host.cpus}, 0, 0, 0)
+            ${JSON.stringify(host.labels)}, ${JSON.stringify(host.capabilities)}, ${host.cpus}, 0, 0, 0,
+            ${host.prune ?? null})
           ON CONFLICT (id) DO UPDATE SET address = excluded.address, incarnation = excluded.incarnation,
             seen_at = excluded.seen_at, state = excluded.state, version = excluded.version,
             architecture = excluded.architecture, labels = excluded.labels, capabilities = excluded.capabilities,
-            cpus = excluded.cpus`
+            cpus = excluded.cpus, prune = excluded.prune`
       ),
     /** Says that a host lives. Returns `false` if the host was started again, or forgotten. */
     beat: (host: {
@@ -610,6 +542,44 @@ export const of = (sql: Sql, url: string) => {
         (found) => found.length > 0
       ),
     unlock: (name: string, holder: string) =>
-      change("Lock", () => sql`DELETE FROM lightbox_locks WHERE name = ${name} AND holder = ${holder}`)
+      change("Lock", () => sql`DELETE FROM lightbox_locks WHERE name = ${name} AND holder = ${holder}`),
+
+    // =========================================================================
+    // What all hosts agree on
+    // =========================================================================
+
+    /** Returns what the fleet has under a name: `content`, if it had nothing. */
+    agree: (name: string, content: string) =>
+      change(
+        "Directory.agree",
+        () => sql`INSERT INTO lightbox_settings (name, content) VALUES (${name}, ${content})
+          ON CONFLICT (name) DO NOTHING`
+      ).pipe(
+        Effect.andThen(
+          reading("Directory.agree", Content, () => sql`SELECT content FROM lightbox_settings WHERE name = ${name}`)
+        ),
+        Effect.map((found) => found[0]?.content ?? content)
+      ),
+    /** Replaces what the fleet has under a name. Returns `false` if another has done so. */
+    replace: (name: string, before: string, content: string) =>
+      Effect.map(
+        changing(
+          "Directory.replace",
+          Named,
+          () => sql`UPDATE lightbox_settings SET content = ${content}
+            WHERE name = ${name} AND content = ${before} RETURNING name`
+        ),
+        (found) => found.length > 0
+      ),
+    /** What the hosts that are up want to be pruned, and when. */
+    prunes: Effect.map(
+      reading(
+        "Directory.prunes",
+        Content,
+        (now) => sql`SELECT DISTINCT prune AS content FROM lightbox_hosts
+          WHERE prune IS NOT NULL AND state = 'up' AND seen_at >= ${now} - ${aliveMillis} ORDER BY prune`
+      ),
+      (found) => found.map(({ content }) => content)
+    )
   }
 }

@@ -71,8 +71,33 @@ const second = Effect.gen(function* () {
   )`
 })
 
+/** Jobs and their results, what all hosts agree on, and when a host wants results to be pruned. */
+const third = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  yield* sql`CREATE TABLE lightbox_jobs (
+    id TEXT PRIMARY KEY,
+    execution TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    host TEXT,
+    runs INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    submitted_at DOUBLE PRECISION NOT NULL,
+    touched_at DOUBLE PRECISION NOT NULL,
+    started_at DOUBLE PRECISION,
+    ended_at DOUBLE PRECISION,
+    result TEXT
+  )`
+  yield* sql`CREATE INDEX lightbox_jobs_ended ON lightbox_jobs (ended_at, touched_at)`
+  yield* sql`CREATE TABLE lightbox_settings (
+    name TEXT PRIMARY KEY,
+    content TEXT NOT NULL
+  )`
+  yield* sql`ALTER TABLE lightbox_hosts ADD COLUMN prune TEXT`
+})
+
 /** Creates the tables, or adds what this version needs. */
 export const run = Migrator.make({})({
-  loader: Migrator.fromRecord({ "0001_tables": first, "0002_unlinked": second }),
+  loader: Migrator.fromRecord({ "0001_tables": first, "0002_unlinked": second, "0003_jobs": third }),
   table: "lightbox_migrations"
 })

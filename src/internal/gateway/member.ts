@@ -4,8 +4,8 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
@@ -16,7 +16,10 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
 import * as Directory from "../directory/directory.ts"
 import * as Directories from "../directory/open.ts"
+import * as FleetDriver from "../driver/fleet/driver.ts"
+import * as Keeper from "../fleet/keeper.ts"
 import * as HomeFiles from "../ownership/files.ts"
+import { compose } from "../reaper/compose.ts"
 import { replaceFile, unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
 
@@ -27,6 +30,11 @@ export interface Options {
   readonly labels: { readonly [name: string]: string }
   /** The host cordons itself after so many boots failed in a row, the first of them this long ago. */
   readonly bootFailures: { readonly count: number; readonly within: Duration.Duration }
+  /** What the host uses the other hosts with. Without it, it does nothing for the fleet. */
+  readonly token: Redacted.Redacted<string> | undefined
+  /** Jobs that it conducts at once. */
+  readonly jobs: number
+  readonly prune: Keeper.Prune | undefined
 }
 
 export interface Member {
@@ -234,6 +242,7 @@ export const make = Effect.fnUntraced(function* (
   const id = yield* readId(method, driver.home, context.ownership.stage)
   const incarnation = Crypto.randomBytes(9).toString("base64url")
   const host = { id, incarnation }
+  const architecture = process.arch === "x64" || process.arch === "arm64" ? process.arch : undefined
   const state = {
     isAway: false,
     since: 0,
@@ -241,6 +250,27 @@ export const make = Effect.fnUntraced(function* (
     renewed: Number.NEGATIVE_INFINITY,
     failures: new Array<number>()
   }
+
+  /** The fleet as this host sees it, made when the host does something for it. */
+  const scope = yield* Effect.scope
+  const services = yield* Effect.cached(
+    Effect.suspend(() =>
+      FleetDriver.make(
+        {
+          directory: options.directory,
+          token: options.token ?? Redacted.make(""),
+          home: driver.home,
+          ...(architecture === undefined ? {} : { architecture })
+        },
+        directory
+      )
+    ).pipe(
+      // Each host sweeps what it has.
+      Effect.flatMap((blueprint) => compose({ ...blueprint, sweep: false })),
+      Scope.provide(scope)
+    )
+  )
+  const keeper = Keeper.make({ directory, holder: incarnation, services, scope })
 
   const creating = new Map<string, number>()
   const whileCreating: Member["whileCreating"] = (name, effect) =>
@@ -281,12 +311,7 @@ export const make = Effect.fnUntraced(function* (
       state.renewed = now
     }
     // What this host has not seen itself for a while is no reason to give up others.
-    if (isKnown && now - state.since >= settledMillis) {
-      const lost = yield* directory.loseOfGone
-      if (lost.length > 0) {
-        yield* Effect.logWarning(`Hosts of the fleet are gone, and with them the sandboxes ${lost.join(", ")}`)
-      }
-    }
+    if (isKnown) yield* keeper.tend({ now, isSettled: now - state.since >= settledMillis })
     return isKnown
   })
 
@@ -305,15 +330,15 @@ export const make = Effect.fnUntraced(function* (
       architecture: process.arch,
       labels: options.labels,
       capabilities: { ...driver.capabilities, volumeFiles: false },
-      cpus: Os.availableParallelism()
+      cpus: Os.availableParallelism(),
+      ...(options.prune === undefined ? {} : { prune: Keeper.encodePrune(options.prune) })
     })
     yield* Effect.acquireRelease(register, () =>
-      directory
-        .leave(host)
-        .pipe(
-          Effect.timeout("5 seconds"),
-          Effect.ignore({ log: "Warn", message: "Could not tell the directory that this host stops" })
-        )
+      keeper.leave.pipe(
+        Effect.andThen(directory.leave(host)),
+        Effect.timeout("5 seconds"),
+        Effect.ignore({ log: "Warn", message: "Could not tell the directory that this host stops" })
+      )
     )
     yield* beat
     yield* inventory
@@ -335,12 +360,19 @@ export const make = Effect.fnUntraced(function* (
       )
     const beating = Effect.flatMap(beat, (isKnown) => (isKnown ? Effect.succeed(true) : again))
     let isMember = true
+    const working = yield* Scope.fork(yield* Effect.scope)
+    if (options.jobs > 0 && options.token !== undefined && architecture !== undefined) {
+      // Effect's cluster, which no other host needs.
+      const { conduct } = yield* Effect.promise(() => import("../fleet/conduct.ts"))
+      yield* Scope.provide(conduct({ directory, host: id, architecture, slots: options.jobs, services }), working)
+    }
     yield* every(
       Directory.beatMillis,
       Effect.suspend(() =>
         isMember
-          ? Effect.map(beating, (is) => {
+          ? Effect.flatMap(beating, (is) => {
               isMember = is
+              return is ? Effect.void : Scope.close(working, Exit.void)
             })
           : Effect.void
       )

@@ -179,16 +179,24 @@ export class Collector {
   }
 }
 
-/** Keeps the last bytes of an output. */
+/** Keeps the last bytes of an output: as many as errors show, or as `size` says. */
 export class Tail {
   private kept = new Uint8Array()
   private used = 0
+  private readonly size: number
+  /** Of all that was added. */
+  total = 0
+
+  constructor(size: number = shownBytes) {
+    this.size = size
+  }
 
   push(bytes: Uint8Array): void {
-    const added = bytes.subarray(-shownBytes)
+    this.total += bytes.length
+    const added = bytes.subarray(-this.size)
     if (this.used + added.length > this.kept.length) {
       const before = this.last
-      this.kept = new Uint8Array(Math.min(2 * shownBytes, 2 * (before.length + added.length)))
+      this.kept = new Uint8Array(Math.min(2 * this.size, 2 * (before.length + added.length)))
       this.kept.set(before)
       this.used = before.length
     }
@@ -197,7 +205,7 @@ export class Tail {
   }
 
   get last(): Uint8Array {
-    return this.kept.subarray(Math.max(0, this.used - shownBytes), this.used)
+    return this.kept.subarray(Math.max(0, this.used - this.size), this.used)
   }
 }
 

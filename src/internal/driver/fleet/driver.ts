@@ -10,7 +10,7 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxFleet from "../../../MicrosandboxFleet.ts"
 import { defaultResources, DurationInput, HostPath, Labels, SecretToken } from "../../config/schemas.ts"
 import { decoder, invalid } from "../../config/validation.ts"
-import { type Host, isAlive, listed } from "../../directory/directory.ts"
+import { type Directory, type Host, isAlive, listed } from "../../directory/directory.ts"
 import * as Directories from "../../directory/open.ts"
 import { DirectoryUrl, redacted } from "../../directory/url.ts"
 import * as Owner from "../../ownership/owner.ts"
@@ -62,14 +62,16 @@ const common = ([first, ...others]: readonly [Host, ...ReadonlyArray<Host>]): Mi
   }
 }
 
+/** `opened`: the directory, if this program has opened it before. */
 export const make = Effect.fnUntraced(function* (
-  input: MicrosandboxFleet.Options
+  input: MicrosandboxFleet.Options,
+  opened?: Directory
 ): Effect.fn.Return<Blueprint<never, never>, LightboxError, Scope.Scope> {
   const options = yield* decodeLayerOptions(input)
   const labels = options.labels ?? {}
   const url = redacted(options.directory)
   const { base, home } = yield* Elsewhere.homeOf(layerMethod, options.home, "fleet", Redacted.value(url))
-  const directory = yield* Directories.open(layerMethod, "directory", url)
+  const directory = opened ?? (yield* Directories.open(layerMethod, "directory", url))
   const local = yield* Owner.make(home)
   const hosts = yield* Hosts.make({
     method: layerMethod,
