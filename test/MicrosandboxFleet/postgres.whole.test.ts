@@ -12,6 +12,7 @@ import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import * as Jobs from "../Fleet/cases.ts"
 import * as Postgres from "../images/Postgres.ts"
 import * as Cases from "../internal/directory/cases.ts"
 import * as Support from "./support.ts"
@@ -124,6 +125,17 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
       assert.deepInclude(change.reason, { _tag: "HostUnavailable", kind: "Lost" })
       assert.deepStrictEqual(yield* directory.hosts, [])
     })
+  )
+
+  it.effect(
+    "has the jobs of a killed host run again on another one",
+    () =>
+      Effect.gen(function* () {
+        const { database } = yield* Server
+        const { url } = yield* database
+        yield* Jobs.survivesKill(url)
+      }).pipe(Effect.provide(NodeServices.layer)),
+    60_000
   )
 
   it.effect("serves a fleet, which goes on while it is away", () =>

@@ -37,7 +37,7 @@ import type { JobRow } from "../directory/jobs.ts"
 export const architectures: ReadonlyArray<string> = ["x64", "arm64"]
 
 /** What all members of a fleet must agree on. With another number of shards, a message waits where nobody looks. */
-const settings = { version: 1, shards: 64, groups: architectures, prefix: "lightbox_cluster" }
+const settings = { version: 1, shards: 64, groups: ["default", ...architectures], prefix: "lightbox_cluster" }
 
 const limit = Duration.seconds(10)
 
@@ -87,7 +87,8 @@ export const layer = (
   const config = ShardingConfig.layer({
     runnerAddress: member === undefined ? Option.none() : Option.some(RunnerAddress.make(member.host, 1)),
     availableShardGroups: settings.groups,
-    assignedShardGroups: member === undefined ? [] : [member.architecture],
+    // The cluster's own work is in the first one.
+    assignedShardGroups: member === undefined ? [] : ["default", member.architecture],
     shardsPerGroup: settings.shards,
     shardLockDisableAdvisory: true,
     shardLockRefreshInterval: Duration.seconds(5),

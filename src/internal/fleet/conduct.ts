@@ -109,20 +109,21 @@ const removeEarlier = Effect.fnUntraced(function* (
   yield* driver.removeSandbox(found, { force: true })
 })
 
-/** A host that does not answer may still have the sandbox, until the directory gives it up. */
+/** A host that does not answer, or a creation that was left half done, has the name until the directory gives it up. */
 const stillThere = (error: LightboxError): LightboxError =>
-  error.isRetryable
+  error.isRetryable || error.reason._tag === "AlreadyExists"
     ? new LightboxError({
         method,
         reason: new NoCapacity({ problem: `the sandbox of an earlier run cannot be removed yet: ${error.message}` })
       })
     : error
 
-/** Runs a job once. `check` fails if another host may run it by now. */
+/** Runs a job once. `check` fails if another host may run it by now, and `begin` is called before the command begins. */
 const runOnce = (
   id: string,
   spec: Models.Spec,
-  check: Effect.Effect<void, LightboxError>
+  check: Effect.Effect<void, LightboxError>,
+  begin: () => void
 ): Effect.Effect<Omit<Fleet.Exited, "runs">, LightboxError, Services> =>
   Effect.scoped(
     Effect.gen(function* () {
@@ -141,7 +142,9 @@ const runOnce = (
           check.pipe(
             Effect.andThen(Effect.mapError(removeEarlier(driver, id), stillThere)),
             Effect.andThen(check),
-            Effect.andThen(launch)
+            Effect.andThen(
+              Effect.mapError(launch, (error) => (error.reason._tag === "AlreadyExists" ? stillThere(error) : error))
+            )
           )
         )
       )
@@ -160,6 +163,7 @@ const runOnce = (
         typeof command === "string"
           ? sandbox.shellStream(command, options)
           : sandbox.execStream(command[0], command.slice(1), options)
+      begin()
       const [duration] = yield* Effect.timed(
         Stream.runForEach(events, (event) =>
           Effect.sync(() => {
@@ -184,9 +188,13 @@ const runOnce = (
   )
 
 /** What an error says about a job. */
-const judge = (id: string, runs: number, error: LightboxError): Outcome => {
-  if (error.reason._tag === "NoCapacity") return { _tag: "Waits", error }
-  const isTimeLimit = error.reason._tag === "TimedOut"
+const judge = (id: string, runs: number, error: LightboxError, hasBegun: boolean): Outcome => {
+  const { reason } = error
+  // Which hosts there are, and what they do, is no fault of the job.
+  if (!hasBegun && error.isRetryable && (reason._tag === "NoCapacity" || reason._tag === "HostUnavailable")) {
+    return { _tag: "Waits", error }
+  }
+  const isTimeLimit = hasBegun && reason._tag === "TimedOut"
   return isTimeLimit || !error.isRetryable
     ? { _tag: "Result", result: { _tag: "Failed", id, error, runs }, isFailure: isTimeLimit }
     : { _tag: "Lost", error }
@@ -226,12 +234,19 @@ export const conduct = Effect.fnUntraced(function* (
     const once = Effect.gen(function* () {
       if (Exit.isFailure(spec)) {
         const reason = new Unknown({ problem: "the record of the job is of another version" })
-        return judge(job.id, runs, new LightboxError({ method, reason }))
+        return judge(job.id, runs, new LightboxError({ method, reason }), false)
       }
       const { retries = 0 } = spec.value
       const context = yield* services
+      let hasBegun = false
+      const begin = () => {
+        hasBegun = true
+      }
       const exit = yield* Effect.exit(
-        Effect.raceFirst(Effect.provideContext(runOnce(job.id, spec.value, check), context), Deferred.await(lost))
+        Effect.raceFirst(
+          Effect.provideContext(runOnce(job.id, spec.value, check, begin), context),
+          Deferred.await(lost)
+        )
       )
       if (Exit.isSuccess(exit)) {
         const result = { ...exit.value, runs }
@@ -243,7 +258,7 @@ export const conduct = Effect.fnUntraced(function* (
       const error = isLightboxError(squashed)
         ? squashed
         : new LightboxError({ method, reason: new Unknown({ problem: String(squashed), cause: squashed }) })
-      const outcome = judge(job.id, runs, error)
+      const outcome = judge(job.id, runs, error, hasBegun)
       return outcome._tag === "Result" && outcome.isFailure && failures >= retries
         ? { ...outcome, isFailure: false }
         : outcome
@@ -264,6 +279,7 @@ export const conduct = Effect.fnUntraced(function* (
       return false
     }
     if (outcome._tag === "Waits") {
+      yield* Effect.logDebug(`Job "${job.id}" waits: ${outcome.error.message}`)
       yield* jobs.takeBack(job)
       yield* Effect.sleep(waitInterval)
       return false
