@@ -1,36 +1,167 @@
-/** Jobs on hosts of one process, with a directory in SQLite. */
+/** Jobs on hosts of one process, with a directory in SQLite. The clock of the cluster is that of the database. */
 import { assert, layer } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Stream from "effect/Stream"
+import * as Scope from "effect/Scope"
 import * as Fleet from "../../src/Fleet.ts"
+import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
+import { sandboxOf } from "../../src/internal/fleet/conduct.ts"
+import { failsWith } from "../Microsandbox/Bench.ts"
+import * as Cases from "../internal/directory/cases.ts"
 import * as Support from "../MicrosandboxFleet/support.ts"
+import { image, runAll, until } from "./cases.ts"
 
-const image = "busybox"
+const host = (url: string) => Support.host(url, { member: { jobs: 8 } })
 
-const runAll = (jobs: Iterable<Fleet.Job>, options?: Fleet.RunManyOptions) =>
-  Stream.runCollect(Fleet.runMany(jobs, options))
+/** A fleet of two hosts, and a program that asks for jobs. */
+const make = Effect.gen(function* () {
+  const url = yield* Support.directory
+  const hosts = [yield* host(url), yield* host(url)] as const
+  return { url, hosts, fleet: yield* Layer.build(Fleet.layer({ directory: url })) }
+})
+
+const sandboxesOf = (hosts: ReadonlyArray<Effect.Success<ReturnType<typeof host>>>) =>
+  Effect.map(
+    Effect.forEach(hosts, ({ control }) => control.inventory),
+    (all) => all.flatMap(({ sandboxes }) => sandboxes.map(({ name }) => name))
+  )
 
 layer(Layer.empty, { excludeTestServices: true })("jobs of a fleet", (it) => {
-  it.effect(
-    "run on its hosts, and return their results in order",
-    () =>
-      Effect.gen(function* () {
-        const url = yield* Support.directory
-        const a = yield* Support.host(url, { member: { jobs: 4 } })
-        const b = yield* Support.host(url, { member: { jobs: 4 } })
-        const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
-        const jobs = Array.from({ length: 6 }, (_, i): Fleet.Job => ({
-          id: `job-${i}`,
+  it.effect("run in sandboxes of their own, and return their results in order, once", () =>
+    Effect.gen(function* () {
+      const { fleet, hosts, url } = yield* make
+      const { services } = yield* Support.program(url)
+      yield* Effect.provideContext(
+        Snapshot.build(Snapshot.make("app", image).pipe(Snapshot.shell("echo baked > /root/baked"))),
+        services
+      )
+      const numbered = Array.from({ length: 4 }, (_, index): Fleet.Job => ({
+        id: `number-${index}`,
+        image,
+        command: `echo out ${index}; echo err >&2; exit ${index}`
+      }))
+      const jobs: ReadonlyArray<Fleet.Job> = [
+        ...numbered,
+        { id: "baked", snapshot: "app", command: ["cat", "/root/baked"] },
+        {
+          id: "options",
           image,
-          command: `echo ${i}; echo err >&2; exit ${i}`
-        }))
-        const results = yield* Effect.provideContext(runAll(jobs), fleet)
+          command: 'echo "$COLOR $(pwd) $(id -un)"',
+          env: { COLOR: "blue" },
+          cwd: "/tmp",
+          user: "root",
+          resources: { memory: "128M", cpus: 2 }
+        },
+        // More than what a result keeps.
+        { id: "long", image, command: "i=0; while [ $i -lt 9000 ]; do echo 0123456789; i=$((i+1)); done" },
+        { id: "again", image, command: "exit 7", retries: 1 },
+        { id: "slow", image, command: "echo begun; sleep 1000", timeout: "500 millis" },
+        { id: "missing", snapshot: "none", command: "true" },
+        { id: "no-program", image, command: ["no-such-program"] }
+      ]
+      const results = yield* Effect.provideContext(runAll(jobs), fleet)
+      assert.deepStrictEqual(
+        results.map(({ id }) => id),
+        jobs.map(({ id }) => id)
+      )
+      const ids = new Set(hosts.map(({ id }) => id))
+      numbered.forEach((_, index) => {
+        const result = results[index]
+        assert.deepInclude(result, {
+          _tag: "Exited",
+          exitCode: index,
+          stdout: `out ${index}\n`,
+          stderr: "err\n",
+          runs: 1
+        })
+        assert.isTrue(result?._tag === "Exited" && ids.has(result.host) && !result.isTruncated)
+      })
+      const [baked, options, long, again, slow, missing, program] = results.slice(numbered.length)
+      assert.deepInclude(baked, { exitCode: 0, stdout: "baked\n" })
+      assert.deepInclude(options, { exitCode: 0, stdout: "blue /tmp root\n" })
+      assert.isTrue(long?._tag === "Exited" && long.isTruncated && long.stdout.length === 64 * 1024)
+      assert.deepInclude(again, { _tag: "Exited", exitCode: 7, runs: 2 })
+      assert.isTrue(slow?._tag === "Failed" && slow.error.reason._tag === "TimedOut")
+      assert.include(slow?._tag === "Failed" ? slow.error.message : "", "begun")
+      assert.isTrue(missing?._tag === "Failed" && missing.error.reason._tag === "NotFound")
+      assert.isTrue(program?._tag === "Failed" && program.error.reason._tag === "CommandNotStarted")
+      assert.deepStrictEqual(yield* sandboxesOf(hosts), [])
 
-        const t = Date.now()
-        yield* Effect.provideContext(runAll(jobs), fleet)
-      }),
-    60000
+      // From another program, and without hosts: what is recorded needs none.
+      for (const { stop } of hosts) yield* stop
+      const other = yield* Layer.build(Fleet.layer({ directory: url }))
+      assert.deepStrictEqual(yield* Effect.provideContext(runAll(jobs), other), results)
+      const different = { ...numbered[0], id: "number-0", command: "true" }
+      assert.deepInclude(yield* failsWith("AlreadyExists", Effect.provideContext(Fleet.run(different), other)), {
+        resource: "job",
+        name: "number-0"
+      })
+      yield* failsWith("HostUnavailable", Effect.provideContext(Fleet.run({ ...different, id: "new" }), other))
+      const listed = yield* Effect.provideContext(Fleet.jobs({ limit: 2 }), other)
+      assert.strictEqual(listed.length, 2)
+      const all = yield* Effect.provideContext(Fleet.jobs(), other)
+      assert.isTrue(all.every(({ state }) => state === "ended"))
+      assert.deepStrictEqual(
+        new Map(all.map(({ id, result }) => [id, result])),
+        new Map(results.map((result) => [result.id, result]))
+      )
+    })
+  )
+
+  it.effect("go on without the program that asked, and on another host when theirs stops", () =>
+    Effect.gen(function* () {
+      const { fleet, hosts, url } = yield* make
+      const scope = yield* Scope.make()
+      const first = yield* Layer.buildWithScope(Fleet.layer({ directory: url }), scope)
+      const jobs = Array.from({ length: 4 }, (_, index): Fleet.Job => ({
+        id: `job-${index}`,
+        image,
+        // Until it is on the second host, or the test says so.
+        command: `echo ${index}; sleep 2`
+      }))
+      const asking = yield* Effect.forkChild(Effect.provideContext(runAll(jobs), first))
+      yield* until(sandboxesOf(hosts), (found) => found.length === jobs.length)
+      yield* Fiber.interrupt(asking)
+      yield* Scope.close(scope, Exit.void)
+      const [left, stopped] = hosts
+      yield* stopped.stop
+      const results = yield* Effect.provideContext(runAll(jobs), fleet)
+      assert.deepStrictEqual(
+        results.map((result) => (result._tag === "Exited" ? [result.exitCode, result.stdout] : [result.error])),
+        jobs.map((_, index) => [0, `${index}\n`])
+      )
+      assert.deepStrictEqual(yield* sandboxesOf([left]), [])
+    })
+  )
+
+  it.effect("do not touch a sandbox of somebody else, and wait while their name is taken", () =>
+    Effect.gen(function* () {
+      const { fleet, url } = yield* make
+      const { services } = yield* Support.program(url)
+      yield* Effect.provideContext(Sandbox.launch({ image, name: sandboxOf("mine") }), services)
+      const mine = yield* Effect.provideContext(Fleet.run({ id: "mine", image, command: "true" }), fleet)
+      assert.isTrue(mine._tag === "Failed" && mine.error.reason._tag === "Unknown")
+      const status = yield* Effect.provideContext(Sandbox.get(sandboxOf("mine")), services)
+      assert.strictEqual(status.status, "running")
+      const late = { id: "late", image, command: "sleep 1000" }
+      const limited = yield* failsWith(
+        "TimedOut",
+        Effect.provideContext(Fleet.run(late, { timeout: "500 millis" }), fleet)
+      )
+      assert.include(limited.operation, '"late"')
+    })
+  )
+
+  it.effect("are refused in a fleet that runs jobs in another way", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const directory = yield* Cases.open(url)
+      yield* directory.agree("cluster", JSON.stringify({ version: 0 }))
+      yield* failsWith("Unsupported", Layer.build(Fleet.layer({ directory: url })))
+      yield* failsWith("Unsupported", host(url))
+    })
   )
 })

@@ -85,6 +85,8 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
           yield* sql`UPDATE lightbox_sandboxes SET lease_until = lease_until - ${millis}::double precision,
             updated_at = updated_at - ${millis}::double precision`
           yield* sql`UPDATE lightbox_locks SET held_until = held_until - ${millis}::double precision`
+          yield* sql`UPDATE lightbox_jobs SET touched_at = touched_at - ${millis}::double precision,
+            ended_at = ended_at - ${millis}::double precision`
         }).pipe(Effect.orDie)
       )
     })
@@ -97,6 +99,8 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
   it.effect("gives a lock to one holder, until it runs out", () => withPass(Cases.locksOnce))
   it.effect("changes what a lock protects only while it is held", () => withPass(Cases.fencesWrites))
   it.effect("keeps records, names, and what hosts have", () => withPass(Cases.keepsRecords))
+  it.effect("keeps jobs, which only the holder of their lock changes", () => withPass(Cases.keepsJobs))
+  it.effect("keeps what the fleet agrees on", () => withPass(Cases.agreesOnce))
 
   it.effect("creates its tables once, however many begin at the same time", () =>
     Effect.gen(function* () {

@@ -19,6 +19,9 @@ import type { Directory } from "../directory/directory.ts"
 /** The lock of the host that does it. */
 export const lockName = "fleet/keeper"
 
+/** A prune that takes longer is given up, so that the next one has its turn. */
+const pruneLimit = Duration.hours(1)
+
 const PruneText = Schema.fromJsonString(
   Schema.toCodecJson(Schema.Struct({ cron: Schema.String, olderThan: DurationFromWholeMillis }))
 )
@@ -56,6 +59,7 @@ export const make = (options: {
       Effect.tap(({ verdicts }) =>
         Effect.logInfo(`Pruned ${verdicts.filter(({ verdict }) => verdict === "removed").length} results of the fleet`)
       ),
+      Effect.timeout(pruneLimit),
       Effect.ignore({ log: "Warn", message: "Could not prune the results of the fleet" }),
       Effect.ensuring(
         Effect.sync(() => {
@@ -76,7 +80,7 @@ export const make = (options: {
       // What was missed while all hosts were down is done once.
       if (!(yield* directory.replace(name, last, String(now)))) continue
       isPruning = true
-      yield* Effect.forkIn(prune(wanted), options.scope)
+      yield* Effect.forkIn(prune(wanted), options.scope, { startImmediately: true })
     }
   })
 

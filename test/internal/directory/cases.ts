@@ -3,6 +3,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { graceMillis, isAlive, lockMillis } from "../../../src/internal/directory/directory.ts"
+import * as Jobs from "../../../src/internal/directory/jobs.ts"
 import * as Directories from "../../../src/internal/directory/open.ts"
 import { localCapabilities } from "../../../src/internal/driver/parts.ts"
 
@@ -169,4 +170,84 @@ export const keepsRecords = Effect.fnUntraced(function* (url: string) {
   assert.lengthOf(yield* directory.held("a"), 2)
   yield* directory.drop("a", "snapshot", "lb-1", undefined)
   assert.lengthOf(yield* directory.held("a"), 1)
+})
+
+const job = { id: "tests", execution: "first", architecture: "x64", spec: "{}" }
+
+export const keepsJobs = Effect.fnUntraced(function* (url: string, pass: Pass) {
+  const directory = yield* open(url)
+  const jobs = Jobs.of(directory)
+  yield* jobs.submit(job)
+  // The first one has the id.
+  yield* jobs.submit({ ...job, execution: "other", spec: "[]" })
+  assert.deepInclude(yield* jobs.get("tests"), { ...job, runs: 0, failures: 0, host: null, ended: null, result: null })
+
+  // Only the holder of its lock begins a run, fails one, or ends the job, and only once.
+  assert.isUndefined(yield* jobs.begin(job, "a", "holder"))
+  assert.isTrue(yield* directory.lock(Jobs.lockOf("tests"), "holder"))
+  assert.deepStrictEqual(yield* jobs.begin(job, "a", "holder"), { runs: 1, failures: 0 })
+  assert.isUndefined(yield* jobs.begin(job, "b", "other"))
+  assert.isUndefined(yield* jobs.begin({ ...job, execution: "other" }, "b", "holder"))
+  yield* jobs.fail(job, "other")
+  yield* jobs.fail(job, "holder")
+  assert.deepStrictEqual(yield* jobs.begin(job, "a", "holder"), { runs: 2, failures: 1 })
+  yield* jobs.takeBack(job)
+  assert.isFalse(yield* jobs.end(job, "other", "wrong"))
+  yield* pass(lockMillis + 1)
+  assert.isFalse(yield* jobs.end(job, "holder", "late"))
+
+  // Whoever has a job in hand says so. It is given away once if nobody does.
+  yield* jobs.touch(["first", "unknown"])
+  yield* pass(Jobs.abandonedMillis - 1000)
+  assert.deepStrictEqual(yield* jobs.abandoned, [])
+  assert.isFalse(yield* jobs.revive(job, "early"))
+  yield* pass(2000)
+  assert.deepStrictEqual(
+    (yield* jobs.abandoned).map(({ id }) => id),
+    ["tests"]
+  )
+  assert.isTrue(yield* jobs.revive(job, "second"))
+  assert.isFalse(yield* jobs.revive(job, "third"))
+  const second = { ...job, execution: "second" }
+  assert.isTrue(yield* directory.lock(Jobs.lockOf("tests"), "next"))
+  assert.isUndefined(yield* jobs.begin(job, "a", "next"))
+  assert.deepStrictEqual(yield* jobs.begin(second, "b", "next"), { runs: 2, failures: 1 })
+  assert.deepStrictEqual(yield* jobs.endedOf(["tests"]), [])
+  assert.isTrue(yield* jobs.end(second, "next", "done"))
+  assert.isFalse(yield* jobs.end(second, "next", "again"))
+  assert.isUndefined(yield* jobs.begin(second, "b", "next"))
+  assert.deepStrictEqual(
+    (yield* jobs.endedOf(["tests", "unknown"])).map(({ result }) => result),
+    ["done"]
+  )
+  yield* jobs.submit({ ...job, id: "later" })
+  assert.deepStrictEqual((yield* jobs.list(10)).map(({ id }) => id).toSorted(), ["later", "tests"])
+  assert.strictEqual((yield* jobs.list(1)).length, 1)
+
+  // Results are kept for a while. What has not ended is never forgotten.
+  yield* pass(5000)
+  assert.deepStrictEqual(yield* jobs.forgetEnded(10_000), [])
+  assert.deepStrictEqual(yield* jobs.forgetEnded(1000), [{ id: "tests", execution: "second", architecture: "x64" }])
+  assert.deepStrictEqual(
+    (yield* jobs.list(10)).map(({ id }) => id),
+    ["later"]
+  )
+})
+
+export const agreesOnce = Effect.fnUntraced(function* (url: string) {
+  const directory = yield* open(url)
+  assert.strictEqual(yield* directory.agree("color", "blue"), "blue")
+  assert.strictEqual(yield* directory.agree("color", "red"), "blue")
+  assert.isFalse(yield* directory.replace("color", "red", "green"))
+  assert.isTrue(yield* directory.replace("color", "blue", "green"))
+  assert.strictEqual(yield* directory.agree("color", "red"), "green")
+  // The wishes of hosts that are up.
+  yield* directory.register({ ...registration("a"), prune: "nightly" })
+  yield* directory.register({ ...registration("b"), prune: "nightly" })
+  yield* directory.register({ ...registration("c"), prune: "weekly" })
+  yield* directory.register(registration("d"))
+  assert.deepStrictEqual(yield* directory.prunes, ["nightly", "weekly"])
+  yield* directory.leave({ id: "c", incarnation: "1" })
+  yield* directory.register(registration("b", "2"))
+  assert.deepStrictEqual(yield* directory.prunes, ["nightly"])
 })

@@ -48,6 +48,10 @@ describe("a directory in SQLite", () => {
     Effect.flatMap(file, (url) => Cases.fencesWrites(url, (millis) => TestClock.adjust(millis)))
   )
   it.effect("keeps records, names, and what hosts have", () => Effect.flatMap(file, Cases.keepsRecords))
+  it.effect("keeps jobs, which only the holder of their lock changes", () =>
+    Effect.flatMap(file, (url) => Cases.keepsJobs(url, (millis) => TestClock.adjust(millis)))
+  )
+  it.effect("keeps what the fleet agrees on", () => Effect.flatMap(file, Cases.agreesOnce))
 
   it.effect("gives up a database that does not answer, and says whether a change may have been made", () =>
     Effect.gen(function* () {
