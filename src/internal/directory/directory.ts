@@ -22,6 +22,12 @@ export const aliveMillis = 15_000
 /** The sandboxes of a host that was not seen for so long count as lost. */
 export const graceMillis = 60_000
 
+/** Those that wait for a lock say so more often. */
+const waiterMillis = 10_000
+
+/** Whoever waits for a lock reads its lines sooner. */
+const lineMillis = 60_000
+
 /** How long a lock is held without being renewed. */
 export const lockMillis = 30_000
 
@@ -121,6 +127,8 @@ const Content = Schema.Struct({ content: Schema.String })
 const Modified = Schema.Struct({ modified: Schema.Finite })
 const Linked = Schema.Struct({ name: Schema.String, snapshot: Schema.String })
 const Now = Schema.Struct({ now: Schema.Finite })
+const Held = Schema.Struct({ holder: Schema.String, lines: Schema.Finite })
+const Line = Schema.Struct({ number: Schema.Finite, line: Schema.String })
 
 /** A sandbox that a host really has. */
 export interface Present {
@@ -543,6 +551,58 @@ export const of = (sql: Sql, url: string) => {
       ),
     unlock: (name: string, holder: string) =>
       change("Lock", () => sql`DELETE FROM lightbox_locks WHERE name = ${name} AND holder = ${holder}`),
+
+    /** The holder of a lock, and how many lines it has written. */
+    holderOf: (name: string) =>
+      Effect.map(
+        reading(
+          "Lock",
+          Held,
+          (now) => sql`SELECT holder, (SELECT COALESCE(MAX(number), 0) FROM lightbox_lines l
+              WHERE l.holder = lightbox_locks.holder) AS lines
+            FROM lightbox_locks WHERE name = ${name} AND held_until >= ${now}`
+        ),
+        (found) => found[0]
+      ),
+    /** Writes lines of a holder, of which the first has a number. */
+    addLines: (holder: string, first: number, lines: ReadonlyArray<string>) =>
+      change(
+        "Lock",
+        (now) => sql`INSERT INTO lightbox_lines (holder, number, line, written_at)
+          VALUES ${sql.csv(lines.map((line, index) => sql`(${holder}, ${first + index}, ${line}, ${now})`))}
+          ON CONFLICT (holder, number) DO NOTHING`
+      ),
+    linesAfter: (holder: string, number: number) =>
+      reading(
+        "Lock",
+        Line,
+        () => sql`SELECT number, line FROM lightbox_lines
+          WHERE holder = ${holder} AND number > ${number} ORDER BY number LIMIT 1000`
+      ),
+    /** Tells the holder of a lock that somebody waits for it. It is believed for a while. */
+    announce: (waiter: string, name: string, message: string) =>
+      change(
+        "Lock",
+        (now) => sql`INSERT INTO lightbox_waiters (id, lock_name, message, heard_at)
+          VALUES (${waiter}, ${name}, ${message}, ${now})
+          ON CONFLICT (id) DO UPDATE SET heard_at = excluded.heard_at`
+      ),
+    withdraw: (waiter: string) => change("Lock", () => sql`DELETE FROM lightbox_waiters WHERE id = ${waiter}`),
+    announced: (name: string) =>
+      Effect.map(
+        reading(
+          "Lock",
+          Schema.Struct({ message: Schema.String }),
+          (now) => sql`SELECT message FROM lightbox_waiters
+            WHERE lock_name = ${name} AND heard_at >= ${now} - ${waiterMillis}`
+        ),
+        (found) => found.map(({ message }) => message)
+      ),
+    /** Forgets lines that were written, and those that waited, a while ago. */
+    forgetLines: Effect.andThen(
+      change("Lock", (now) => sql`DELETE FROM lightbox_lines WHERE written_at < ${now} - ${lineMillis}`),
+      change("Lock", (now) => sql`DELETE FROM lightbox_waiters WHERE heard_at < ${now} - ${lineMillis}`)
+    ),
 
     // =========================================================================
     // What all hosts agree on

@@ -71,7 +71,10 @@ const second = Effect.gen(function* () {
   )`
 })
 
-/** Jobs and their results, what all hosts agree on, and when a host wants results to be pruned. */
+/**
+ * Jobs and their results, what all hosts agree on, when a host wants results to be pruned, and what holders of locks and those
+ * that wait for them tell each other.
+ */
 const third = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   yield* sql`CREATE TABLE lightbox_jobs (
@@ -94,6 +97,21 @@ const third = Effect.gen(function* () {
     content TEXT NOT NULL
   )`
   yield* sql`ALTER TABLE lightbox_hosts ADD COLUMN prune TEXT`
+  yield* sql`CREATE TABLE lightbox_lines (
+    holder TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    line TEXT NOT NULL,
+    written_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (holder, number)
+  )`
+  yield* sql`CREATE INDEX lightbox_lines_written ON lightbox_lines (written_at)`
+  yield* sql`CREATE TABLE lightbox_waiters (
+    id TEXT PRIMARY KEY,
+    lock_name TEXT NOT NULL,
+    message TEXT NOT NULL,
+    heard_at DOUBLE PRECISION NOT NULL
+  )`
+  yield* sql`CREATE INDEX lightbox_waiters_lock ON lightbox_waiters (lock_name)`
 })
 
 /** Creates the tables, or adds what this version needs. */

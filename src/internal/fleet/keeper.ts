@@ -94,6 +94,7 @@ export const make = (options: {
           yield* Effect.logWarning(`Hosts of the fleet are gone, and with them the sandboxes ${lost.join(", ")}`)
         }
       }
+      yield* directory.forgetLines
       yield* pruneDue(now)
     }),
     leave: Effect.suspend(() => (isKeeper ? directory.unlock(lockName, holder) : Effect.void))

@@ -3,20 +3,18 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import { Report } from "../../../Cleanup.ts"
 import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import { type Directory, type Holders, type Kind, lockMillis } from "../../directory/directory.ts"
 import { randomId } from "../remote/client.ts"
 import { concurrency, type Hosts, type Reached } from "./hosts.ts"
-
-/** How often those that wait look whether a lock is free. */
-const lookInterval = "250 millis"
+import * as Lines from "./lines.ts"
 
 /** The locks of a program. What they protect must not go on when one is lost. */
 export interface Locks {
-  readonly tryLock: (name: string) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
+  /** With a message, whoever waits tells it to the holder, and reads the lines that the holder sends. */
+  readonly tryLock: (name: string, message?: string) => Effect.Effect<Ownership.LockAttempt, LightboxError, Scope.Scope>
   /** Fails while a lock that was lost is still held here. */
   readonly check: (method: string) => Effect.Effect<void, LightboxError>
   /**
@@ -56,27 +54,19 @@ export const makeLocks = (directory: Directory): Locks => {
       yield* Effect.logWarning(`The lock "${name}" of the fleet was lost: the directory was away for too long`)
     })
   return {
-    tryLock: Effect.fnUntraced(function* (name) {
+    tryLock: Effect.fnUntraced(function* (name, message) {
       const holder = randomId()
       const asked = yield* Clock.currentTimeMillis
       const isHeld = yield* Effect.acquireRelease(directory.lock(name, holder), (isHeld) =>
         isHeld ? Effect.ignore(directory.unlock(name, holder)) : Effect.void
       )
-      if (!isHeld) {
-        const free = directory.isLocked(name).pipe(
-          Effect.delay(lookInterval),
-          Effect.repeat({ while: (isLocked) => isLocked }),
-          // Whoever asks for it then learns what is wrong.
-          Effect.ignore
-        )
-        return { waiting: Stream.drain(Stream.fromEffect(free)) }
-      }
+      if (!isHeld) return { waiting: yield* Lines.waiting(directory, name, message) }
       yield* Effect.acquireRelease(
         Effect.sync(() => held.set(holder, asked)),
         () => Effect.sync(() => held.delete(holder))
       )
       yield* Effect.forkScoped(keep(name, holder))
-      return { lock: { send: () => undefined, received: () => [] } }
+      return { lock: message === undefined ? Lines.silent : yield* Lines.holding(directory, name, holder) }
     }),
     check,
     fenced: Effect.fnUntraced(function* (method, change) {
@@ -219,7 +209,7 @@ export const make = (options: {
     list: (folder) => directory.listRecords(folder),
     modifiedAt: (path) => directory.recordTime(path),
     setModifiedAt: (path, millis) => directory.setRecordTime(path, millis),
-    tryLock: (name) => locks.tryLock(name),
+    tryLock: (name, message) => locks.tryLock(name, message),
     inUse: Effect.map(
       hosts.everywhere("Store", (host) => ofHome("Store", host, ({ inUse }) => inUse)),
       (all) => all.flat()
