@@ -30,6 +30,7 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
       "MicrosandboxCloud",
       "MicrosandboxRemote",
       "MicrosandboxFleet",
+      "Fleet",
       "Gateway",
       "MicrosandboxMemory",
       "Driver",

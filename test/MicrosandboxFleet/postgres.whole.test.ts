@@ -87,6 +87,8 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
           yield* sql`UPDATE lightbox_locks SET held_until = held_until - ${millis}::double precision`
           yield* sql`UPDATE lightbox_jobs SET touched_at = touched_at - ${millis}::double precision,
             ended_at = ended_at - ${millis}::double precision`
+          yield* sql`UPDATE lightbox_lines SET written_at = written_at - ${millis}::double precision`
+          yield* sql`UPDATE lightbox_waiters SET heard_at = heard_at - ${millis}::double precision`
         }).pipe(Effect.orDie)
       )
     })
@@ -100,6 +102,7 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
   it.effect("changes what a lock protects only while it is held", () => withPass(Cases.fencesWrites))
   it.effect("keeps records, names, and what hosts have", () => withPass(Cases.keepsRecords))
   it.effect("keeps jobs, which only the holder of their lock changes", () => withPass(Cases.keepsJobs))
+  it.effect("tells those that wait for a lock what its holder says", () => withPass(Cases.tellsThoseThatWait))
   it.effect("keeps what the fleet agrees on", () => withPass(Cases.agreesOnce))
 
   it.effect("creates its tables once, however many begin at the same time", () =>

@@ -11,7 +11,7 @@ const levels = [
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],
   ["build", "driver/local", "driver/cloud", "driver/memory", "driver/remote", "driver/fleet"],
-  ["promise", "mcp", "gateway", "page", "cli"],
+  ["promise", "mcp", "fleet", "gateway", "page", "cli"],
   ["adapters"]
 ]
 

@@ -251,3 +251,34 @@ export const agreesOnce = Effect.fnUntraced(function* (url: string) {
   yield* directory.register(registration("b", "2"))
   assert.deepStrictEqual(yield* directory.prunes, ["nightly"])
 })
+
+export const tellsThoseThatWait = Effect.fnUntraced(function* (url: string, pass: Pass) {
+  const directory = yield* open(url)
+  assert.isUndefined(yield* directory.holderOf("build"))
+  yield* directory.lock("build", "holder")
+  assert.deepStrictEqual(yield* directory.holderOf("build"), { holder: "holder", lines: 0 })
+  yield* directory.announce("w1", "build", "mine")
+  yield* directory.announce("w2", "build", "theirs")
+  yield* directory.announce("w3", "other", "not this one")
+  assert.deepStrictEqual((yield* directory.announced("build")).toSorted(), ["mine", "theirs"])
+  yield* directory.addLines("holder", 1, ["one", "two"])
+  // The answer was lost, and it is asked again.
+  yield* directory.addLines("holder", 1, ["one", "two"])
+  yield* directory.addLines("holder", 3, ["three"])
+  assert.deepStrictEqual(yield* directory.holderOf("build"), { holder: "holder", lines: 3 })
+  assert.deepStrictEqual(yield* directory.linesAfter("holder", 1), [
+    { number: 2, line: "two" },
+    { number: 3, line: "three" }
+  ])
+  yield* directory.withdraw("w1")
+  yield* pass(8000)
+  yield* directory.announce("w2", "build", "theirs")
+  yield* pass(8000)
+  assert.deepStrictEqual(yield* directory.announced("build"), ["theirs"])
+  yield* directory.forgetLines
+  assert.strictEqual((yield* directory.linesAfter("holder", 0)).length, 3)
+  yield* pass(60_000)
+  yield* directory.forgetLines
+  assert.deepStrictEqual(yield* directory.linesAfter("holder", 0), [])
+  assert.deepStrictEqual(yield* directory.announced("build"), [])
+})

@@ -51,6 +51,9 @@ describe("a directory in SQLite", () => {
   it.effect("keeps jobs, which only the holder of their lock changes", () =>
     Effect.flatMap(file, (url) => Cases.keepsJobs(url, (millis) => TestClock.adjust(millis)))
   )
+  it.effect("tells those that wait for a lock what its holder says", () =>
+    Effect.flatMap(file, (url) => Cases.tellsThoseThatWait(url, (millis) => TestClock.adjust(millis)))
+  )
   it.effect("keeps what the fleet agrees on", () => Effect.flatMap(file, Cases.agreesOnce))
 
   it.effect("gives up a database that does not answer, and says whether a change may have been made", () =>
