@@ -69,6 +69,8 @@ const commands = [
   ["fleet", "uncordon"],
   ["fleet", "drain"],
   ["fleet", "rm"],
+  ["fleet", "run"],
+  ["fleet", "jobs"],
   ["volume"],
   ["volume", "ls"],
   ["volume", "create"],

@@ -129,6 +129,24 @@ export const FleetHost = Schema.Struct({ host: Schema.String })
 
 export const FleetHosts = Schema.Array(FleetHostState)
 
+/** A result has an exit code, where it ran and for how long, or a problem. */
+export const FleetJobs = Schema.Array(
+  Schema.Struct({
+    id: Schema.String,
+    state: Schema.Literals(["waiting", "running", "ended"]),
+    command: Schema.Array(Schema.String),
+    source: Schema.String,
+    runs: Schema.Int,
+    submittedAt: Schema.DateTimeUtc,
+    startedAt: Schema.optional(Schema.DateTimeUtc),
+    endedAt: Schema.optional(Schema.DateTimeUtc),
+    exitCode: Schema.optional(Schema.Int),
+    host: Schema.optional(Schema.String),
+    durationMillis: Schema.optional(Schema.Finite),
+    problem: Schema.optional(Schema.String)
+  })
+)
+
 export const Removed = Schema.Struct({ removed: Schema.Array(Schema.String) })
 
 export const Volume = Microsandbox.VolumeInfo

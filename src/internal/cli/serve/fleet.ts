@@ -1,4 +1,4 @@
-/** `fleet hosts`, `fleet cordon`, `fleet uncordon`, `fleet drain` and `fleet rm`. */
+/** `fleet hosts`, `fleet cordon`, `fleet uncordon`, `fleet drain` and `fleet rm`; those of jobs are in `fleetJobs.ts`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
@@ -12,6 +12,7 @@ import type { Directory, Host } from "../../directory/directory.ts"
 import { bytes, directoryVariable, Json, print, printList, Quiet } from "../environment.ts"
 import * as Flags from "../flags.ts"
 import * as Shapes from "../json.ts"
+import { jobs, run } from "./fleetJobs.ts"
 
 const method = "fleet"
 
@@ -150,7 +151,7 @@ const rm = Command.make(
 ).pipe(Command.withDescription("Forget a host that will not be back, and what only it had"))
 
 export const fleet = Command.make("fleet").pipe(
-  Command.withDescription("List and drain the hosts of a fleet"),
+  Command.withDescription("List and drain the hosts of a fleet, and run jobs on them"),
   Command.withExamples([
     { command: "lightbox fleet hosts --directory sqlite:fleet.db", description: "List the hosts of a fleet" },
     {
@@ -158,5 +159,5 @@ export const fleet = Command.make("fleet").pipe(
       description: "Run a command on one of them; --host takes a directory, too"
     }
   ]),
-  Command.withSubcommands([hosts, cordon, uncordon, drain, rm])
+  Command.withSubcommands([hosts, cordon, uncordon, drain, rm, run, jobs])
 )

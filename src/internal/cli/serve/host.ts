@@ -71,7 +71,14 @@ export const host = Command.make(
       "URL",
       "Where programs of the fleet reach this host (default: where it listens)"
     ),
-    labels: Flags.labels.pipe(Flag.withDescription("Add a label that programs of the fleet can ask for"))
+    labels: Flags.labels.pipe(Flag.withDescription("Add a label that programs of the fleet can ask for")),
+    jobs: Flags.count("jobs", "COUNT", "Jobs of the fleet that this host conducts at once; 0: none (default: 16)"),
+    prune: Flags.text(
+      "prune",
+      "CRON",
+      'Have one host of the fleet prune unused results at these times (UTC), such as "0 3 * * *" (default: never)'
+    ),
+    pruneOlderThan: Flags.duration("prune-older-than", "Keep results that were used within this time (default: 7d)")
   },
   Effect.fnUntraced(function* ({
     advertise,
@@ -80,10 +87,13 @@ export const host = Command.make(
     certificate,
     directory: given,
     insecure,
+    jobs,
     key,
     labels,
     lease,
     port,
+    prune,
+    pruneOlderThan,
     tokens: file
   }) {
     if ((certificate === undefined) !== (key === undefined)) {
@@ -94,9 +104,22 @@ export const host = Command.make(
     // Effect's HTTP and RPC modules, which no other command needs.
     const Gateway = yield* Effect.promise(() => import("../../../Gateway.ts"))
     const directory = given ?? process.env[directoryVariable]
-    const fleet = directory === undefined ? undefined : { url: Redacted.make(directory), address: advertise, labels }
-    if (fleet === undefined && (advertise !== undefined || Object.keys(labels).length > 0)) {
-      const field = advertise === undefined ? "--label" : "--advertise"
+    const pruning = prune === undefined ? undefined : { cron: prune, olderThan: pruneOlderThan }
+    if (prune === undefined && pruneOlderThan !== undefined) {
+      return yield* invalid(method, "--prune-older-than", "it needs --prune")
+    }
+    const fleet =
+      directory === undefined
+        ? undefined
+        : { url: Redacted.make(directory), address: advertise, labels, jobs, prune: pruning }
+    const ofFleet = {
+      "--advertise": advertise,
+      "--label": Object.keys(labels).length > 0 ? labels : undefined,
+      "--jobs": jobs,
+      "--prune": prune
+    }
+    const [field] = Object.entries(ofFleet).flatMap(([flag, value]) => (value === undefined ? [] : [flag]))
+    if (fleet === undefined && field !== undefined) {
       return yield* invalid(method, field, "it is for hosts of a fleet: pass --directory")
     }
     const { host, url } = yield* Gateway.serve({
@@ -120,6 +143,10 @@ export const host = Command.make(
           "directory.url": given === undefined ? directoryVariable : "--directory",
           "directory.address": "--advertise",
           "directory.labels": "--label",
+          "directory.jobs": "--jobs",
+          "directory.prune": "--prune",
+          "directory.prune.cron": "--prune",
+          "directory.prune.olderThan": "--prune-older-than",
           tokens: "--tokens"
         })
       )
