@@ -74,7 +74,7 @@ export interface Options {
  *
  * **Gotchas**
  *
- * - A build runs on one host, and its result boots there. When the hosts that have it
+ * - A build runs on one host; programs that want the same result wait for it and see its events. Its result boots there. When the hosts that have it
  *   can take no more, it is copied to another one with room. Captures are not copied.
  *   Names of snapshots, with their generations, are shared by the fleet. When the only
  *   host of a snapshot is gone, the name stays, and building the definition again builds
