@@ -3,13 +3,11 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as ChildProcess from "effect/process/ChildProcess"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { fileURLToPath } from "node:url"
 import * as Fleet from "../../src/Fleet.ts"
 import * as Cases from "../internal/directory/cases.ts"
-import * as Support from "../MicrosandboxFleet/support.ts"
+import { start } from "./hosts.ts"
 
 export const image = "busybox"
 
@@ -22,26 +20,6 @@ export const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) 
     Effect.filterOrFail(effect, isSo, () => "not yet" as const),
     Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 600 }))
   )
-
-const program = fileURLToPath(new URL("../MicrosandboxFleet/programs/host.ts", import.meta.url))
-
-/** Starts a host in a process of its own, and waits until it is part of the fleet. */
-export const start = Effect.fnUntraced(function* (directory: string) {
-  const home = yield* Support.folder("h")
-  const child = yield* ChildProcess.make(process.execPath, [program, home, directory], {
-    stdin: "ignore",
-    stderr: "inherit",
-    killSignal: "SIGKILL"
-  })
-  const lines = Stream.splitLines(Stream.decodeText(child.stdout))
-  const first = yield* Stream.runHead(Stream.filter(lines, (line) => line.startsWith("host ")))
-  const id = first._tag === "Some" ? first.value.slice("host ".length) : ""
-  return {
-    id,
-    kill: Effect.andThen(child.kill({ killSignal: "SIGKILL" }), Effect.exit(child.exitCode)),
-    end: Effect.andThen(child.kill({ killSignal: "SIGTERM" }), Effect.exit(child.exitCode))
-  }
-})
 
 /** Nobody waits for what is known of a dead host to become old. */
 const age = Effect.fnUntraced(function* (directory: Effect.Success<ReturnType<typeof Cases.open>>, host: string) {

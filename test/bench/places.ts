@@ -6,6 +6,7 @@ import * as Baked from "./baked.ts"
 import * as Build from "./build.ts"
 import * as Exec from "./exec.ts"
 import * as Hosts from "./hosts.ts"
+import * as Jobs from "./jobs.ts"
 import * as Import from "./import.ts"
 import * as Launch from "./launch.ts"
 import * as Pool from "./pool.ts"
@@ -29,6 +30,7 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Services.benches,
   ...Transfer.benches,
   ...Hosts.benches,
+  ...Jobs.benches,
   ...Baked.benches
 ]
 
