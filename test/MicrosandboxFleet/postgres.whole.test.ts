@@ -5,11 +5,13 @@ import { assert, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import * as Fleet from "../../src/Fleet.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Jobs from "../Fleet/cases.ts"
@@ -143,6 +145,48 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
         yield* Jobs.survivesKill(url)
       }).pipe(Effect.provide(NodeServices.layer)),
     60_000
+  )
+
+  it.effect(
+    "has each job end once, though it is away while they run",
+    () =>
+      Effect.gen(function* () {
+        const { database, start, stop } = yield* Server
+        const { sql, url } = yield* database
+        const hosts = [
+          yield* Support.host(url, { member: { jobs: 4 } }),
+          yield* Support.host(url, { member: { jobs: 4 } })
+        ]
+        const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+        const jobs = [1, 2, 3].map((number): Fleet.Job => ({
+          id: `job-${number}`,
+          image: "busybox",
+          command: `sleep 4; echo ${number}`,
+          resources: { memory: "64M" }
+        }))
+        const running = yield* Effect.forkScoped(Effect.provideContext(Jobs.runAll(jobs), fleet))
+        const count = Effect.map(
+          Effect.forEach(hosts, ({ control }) => control.inventory),
+          (all) => all.flatMap(({ sandboxes }) => sandboxes).length
+        )
+        // It knows them all: a name whose creation was left half done is free again after two minutes.
+        yield* Jobs.until(
+          Effect.orDie(sql`SELECT name FROM lightbox_sandboxes WHERE state = 'running'`),
+          (found) => found.length === jobs.length
+        )
+        yield* stop
+        // The commands end, and nobody can record it.
+        yield* Jobs.until(count, (sandboxes) => sandboxes === 0)
+        yield* start
+        const results = yield* Fiber.join(running)
+        assert.deepStrictEqual(
+          results.map((result) => (result._tag === "Exited" ? result.stdout : result.error)),
+          jobs.map((_, index) => `${index + 1}\n`)
+        )
+        assert.strictEqual(yield* Jobs.until(count, (sandboxes) => sandboxes === 0), 0)
+        assert.deepStrictEqual(yield* Effect.provideContext(Jobs.runAll(jobs), fleet), results)
+      }),
+    90_000
   )
 
   it.effect("serves a fleet, which goes on while it is away", () =>

@@ -207,6 +207,7 @@ export const conduct = Effect.fnUntraced(function* (
   const { directory, host, services } = options
   const jobs = JobsTable.of(directory)
   yield* Cluster.agree("Gateway.serve", directory)
+  const scope = yield* Effect.scope
   const slots = Semaphore.makeUnsafe(options.slots)
   /** The executions that this host has in hand. */
   const inHand = new Set<string>()
@@ -314,6 +315,16 @@ export const conduct = Effect.fnUntraced(function* (
       }
     })
 
+  /** Gives a lock back, later if the directory is away: nobody is to wait until it runs out. */
+  const release = (job: Job, holder: string) => {
+    const unlock = directory.unlock(JobsTable.lockOf(job.id), holder)
+    const again = Effect.retry(unlock, {
+      schedule: Schedule.spaced(lookInterval),
+      times: Math.ceil(lockMillis / Duration.toMillis(lookInterval))
+    })
+    return Effect.catch(unlock, () => Effect.asVoid(Effect.forkIn(Effect.ignore(again), scope)))
+  }
+
   /** Conducts a job until it has ended. */
   const run = (job: Job): Effect.Effect<void> => {
     const turn = Effect.acquireUseRelease(
@@ -330,7 +341,7 @@ export const conduct = Effect.fnUntraced(function* (
                 ? Effect.succeed(true)
                 : Effect.as(Effect.sleep(lookInterval), false)
             ),
-      ({ holder, isHeld }) => (isHeld ? Effect.ignore(directory.unlock(JobsTable.lockOf(job.id), holder)) : Effect.void)
+      ({ holder, isHeld }) => (isHeld ? release(job, holder) : Effect.void)
     )
     return Effect.acquireUseRelease(
       Effect.sync(() => inHand.add(job.execution)),
