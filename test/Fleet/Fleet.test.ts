@@ -4,6 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -27,7 +28,7 @@ const exited = (id: string): Fleet.JobResult => ({
 const job: Fleet.Job = { id: "tests", image: "busybox", command: "true" }
 
 /** A fleet whose jobs end when they are told to. */
-const make = Effect.gen(function* () {
+const make = Effect.sync(() => {
   const asked: Array<string> = []
   const ends = new Map<string, Deferred.Deferred<Fleet.JobResult, LightboxError>>()
   const endOf = (id: string) => {
@@ -45,6 +46,13 @@ const make = Effect.gen(function* () {
   })
   return { asked, end: (id: string) => Deferred.succeed(endOf(id), exited(id)), fleet }
 })
+
+/** What a program without types may pass. */
+const runWrong = (jobs: unknown, options: unknown): Stream.Stream<Fleet.JobResult, LightboxError, Fleet.Fleet> =>
+  Reflect.apply(Fleet.runMany, undefined, [jobs, options])
+
+const wrongLayer = (options: object): Layer.Layer<Fleet.Fleet, LightboxError> =>
+  Reflect.apply(Fleet.layer, undefined, [options])
 
 describe("jobs of a fleet", () => {
   it.effect("are given to the fleet as many at once as wanted, and return in their order", () =>
@@ -92,10 +100,7 @@ describe("jobs of a fleet", () => {
       const field = (wrong: unknown, options?: unknown) =>
         failsWith(
           "InvalidConfig",
-          Fleet.runMany([job, wrong as Fleet.Job], options as Fleet.RunManyOptions).pipe(
-            Stream.runDrain,
-            Effect.provideService(Fleet.Fleet, fleet)
-          )
+          runWrong([job, wrong], options).pipe(Stream.runDrain, Effect.provideService(Fleet.Fleet, fleet))
         ).pipe(Effect.map((reason) => reason.field))
       const other = { ...job, id: "other" }
       const { image: _, ...without } = other
@@ -154,10 +159,9 @@ describe("jobs of a fleet", () => {
   it.effect("need a directory", () =>
     Effect.gen(function* () {
       const at = (options: object) =>
-        failsWith(
-          "InvalidConfig",
-          Effect.scoped(Effect.provide(Fleet.jobs(), Fleet.layer(options as Fleet.Options)))
-        ).pipe(Effect.map(({ field }) => field))
+        failsWith("InvalidConfig", Effect.scoped(Effect.provide(Fleet.jobs(), wrongLayer(options)))).pipe(
+          Effect.map(({ field }) => field)
+        )
       assert.strictEqual(yield* at({ directory: "http://example.com" }), "directory")
       assert.strictEqual(yield* at({ directory: yield* Support.directory, architecture: "vax" }), "architecture")
     })

@@ -322,7 +322,7 @@ export const conduct = Effect.fnUntraced(function* (
       schedule: Schedule.spaced(lookInterval),
       times: Math.ceil(lockMillis / Duration.toMillis(lookInterval))
     })
-    return Effect.catch(unlock, () => Effect.asVoid(Effect.forkIn(Effect.ignore(again), scope)))
+    return unlock.pipe(Effect.catch(() => Effect.asVoid(Effect.forkIn(Effect.ignore(again), scope))))
   }
 
   /** Conducts a job until it has ended. */

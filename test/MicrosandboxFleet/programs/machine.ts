@@ -8,7 +8,11 @@ import * as MicrosandboxLocal from "../../../src/MicrosandboxLocal.ts"
 
 const [home = "", url = ""] = process.argv.slice(2)
 
-Gateway.serve({ tokens: [{ token: Redacted.make("a-token-of-the-tests") }], port: 0, directory: { url } }).pipe(
+Gateway.serve({
+  tokens: [{ token: Redacted.make("a-token-of-the-tests") }],
+  port: 0,
+  directory: { url, jobs: 0 }
+}).pipe(
   Effect.flatMap(({ host }) => Console.log(`host ${host}`)),
   Effect.andThen(Effect.never),
   Effect.scoped,

@@ -17,7 +17,7 @@ Effect.gen(function* () {
     yield* Gateway.serve({
       tokens: [{ token: Redacted.make("a-token-of-the-benchmarks") }],
       port: 0,
-      directory: { url }
+      directory: { url, jobs: 0 }
     }).pipe(Effect.provideContext(twin))
   }
   yield* Console.log("ready")
