@@ -24,7 +24,9 @@ import type * as Digest from "effect/crypto/Digest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Workflow from "effect/workflow/Workflow"
@@ -112,7 +114,7 @@ export const layer = (
         cause
       })
     })
-  return ClusterWorkflowEngine.layer.pipe(
+  const cluster = ClusterWorkflowEngine.layer.pipe(
     Layer.provideMerge(Sharding.layer),
     Layer.provide(Layer.mergeAll(Runners.layerNoop, Layer.succeed(RunnerHealth.RunnerHealth, healthOf(directory)))),
     Layer.provideMerge(storage),
@@ -120,6 +122,15 @@ export const layer = (
     Layer.provide(Layer.succeed(SqlClient.SqlClient, directory.sql)),
     Layer.provideMerge(NodeCrypto.layerDigest),
     Layer.catchCause((cause) => Layer.effectContext(Effect.fail(problem(new Error(Cause.pretty(cause))))))
+  )
+  // Hosts say themselves that the directory is away, once. The cluster would say so every second.
+  return Layer.unwrap(
+    Effect.map(References.MinimumLogLevel, (level) =>
+      Layer.provide(
+        cluster,
+        Layer.succeed(References.MinimumLogLevel, LogLevel.isGreaterThan("Info", level) ? level : "Error")
+      )
+    )
   )
 }
 

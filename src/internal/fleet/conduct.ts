@@ -12,6 +12,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -350,11 +351,14 @@ export const conduct = Effect.fnUntraced(function* (
     ).pipe(Effect.asVoid)
   }
 
+  const level = yield* References.MinimumLogLevel
   const workflow = Cluster.workflowOf(options.architecture)
   const context = yield* Layer.build(Cluster.layer(directory, { host, architecture: options.architecture }))
-  yield* Layer.build(workflow.toLayer((job) => Activity.make({ name: "run", execute: run(job) }))).pipe(
-    Effect.provideContext(context)
-  )
+  yield* Layer.build(
+    workflow.toLayer((job) =>
+      Activity.make({ name: "run", execute: Effect.provideService(run(job), References.MinimumLogLevel, level) })
+    )
+  ).pipe(Effect.provideContext(context))
 
   // What a program or a host has left half done.
   const tend = Effect.gen(function* () {
