@@ -40,7 +40,10 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 /** The operations of a driver and its guests. */
 type Members =
-  | Exclude<keyof Driver, "backend" | "capabilities" | "home" | "version" | "remoteHome" | "openAgent" | "hosts">
+  | Exclude<
+      keyof Driver,
+      "backend" | "capabilities" | "home" | "version" | "remoteHome" | "openAgent" | "hosts" | "memory"
+    >
   | `guest.${Exclude<keyof Guest.Guest, "bootMillis" | "lost">}`
   | `file.${keyof Guest.File}`
   | `process.${Exclude<keyof Guest.Process, "pid" | "output" | "exitCode" | "endedBy">}`

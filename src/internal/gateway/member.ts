@@ -16,6 +16,7 @@ import type * as Microsandbox from "../../Microsandbox.ts"
 import type * as Ownership from "../../Ownership.ts"
 import * as Directory from "../directory/directory.ts"
 import * as Directories from "../directory/open.ts"
+import { withoutMemory } from "../driver/parts.ts"
 import * as HomeFiles from "../ownership/files.ts"
 import { replaceFile, unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
@@ -304,7 +305,7 @@ export const make = Effect.fnUntraced(function* (
       version: driver.version,
       architecture: process.arch,
       labels: options.labels,
-      capabilities: { ...driver.capabilities, volumeFiles: false },
+      capabilities: { ...withoutMemory(driver.capabilities), volumeFiles: false },
       cpus: Os.availableParallelism()
     })
     yield* Effect.acquireRelease(register, () =>

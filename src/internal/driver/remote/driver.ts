@@ -15,6 +15,7 @@ import * as AgentConnection from "../../guest/connection.ts"
 import { requireArchive } from "../../host/fileFailure.ts"
 import { instanceLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
+import { requireBoot } from "../createChecks.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
 import * as PullReport from "../pullReport.ts"
 import * as Channel from "./channel.ts"
@@ -125,6 +126,7 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
   createSandbox: Effect.fn("Microsandbox.createSandbox")(function* (request) {
     const method = "Microsandbox.createSandbox"
     yield* Elsewhere.checkProxy(request)
+    yield* requireBoot(request)
     const report = yield* PullReport.make(request)
     // The library starts services itself, and their probes may be functions.
     const { services: _, ...config } = request.config
