@@ -680,7 +680,7 @@ export interface MemoryOperations {
   readonly captureMemory: (request: CaptureSnapshot) => Effect.Effect<SnapshotInfo, LightboxError>
   /**
    * Searches the memory of a snapshot, including memory that no process uses any more. Returns for each needle whether
-   * it was found. Fails with `NotFound` if the snapshot is only a disk.
+   * it was found. Fails with `Unsupported` if the snapshot is only a disk.
    */
   readonly searchMemory: (
     snapshot: string,
