@@ -591,10 +591,13 @@ export class TransferFailed extends Failure.extend<TransferFailed>("effect-light
  */
 export class SecretLeaked extends Failure.extend<SecretLeaked>("effect-lightbox/LightboxError/SecretLeaked")({
   _tag: Schema.tag("SecretLeaked"),
-  secret: Schema.String
+  secret: Schema.String,
+  /** Default: the disk. */
+  place: Schema.optionalKey(Schema.Literals(["disk", "memory"]))
 }) {
   override get message(): string {
-    return `The value of the secret ${this.secret} is on the disk of the snapshot, which was discarded`
+    const place = this.place === "memory" ? "in the memory" : "on the disk"
+    return `The value of the secret ${this.secret} is ${place} of the snapshot, which was discarded`
   }
 }
 

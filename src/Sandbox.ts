@@ -258,6 +258,11 @@ export interface Sandbox extends Guest.Files {
   readonly id: string
   /** The guest's ports published on this host, including the port chosen for host port 0. */
   readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
+  /**
+   * `"memory"`: its launch or fork resumed a captured machine, whose processes go on. Absent if it booted, and in handles of
+   * {@link connect}.
+   */
+  readonly resumed: "memory" | undefined
   /** The channel to the guest, for lower-level operations. */
   readonly guest: Guest.Guest
 
@@ -540,6 +545,8 @@ interface Checked extends Effect.Success<ReturnType<typeof decodeLaunch>> {
   readonly config: SandboxConfig.SandboxConfig
   readonly source: SandboxConfig.Source
   readonly onPullProgress: LaunchOptions["onPullProgress"]
+  /** Whether the snapshot has memory, and the driver can resume it. Default: `false`. */
+  readonly canResume?: boolean | undefined
   /** Checks them again, with the defaults of the disk that a name points to then. */
   readonly again?: Effect.Effect<Checked, LightboxError, Services> | undefined
 }
@@ -562,14 +569,18 @@ const prepareLaunch = Effect.fnUntraced(function* <E, R>(
     return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }) }
   }
   yield* decodeConfig(withoutDependencies(rest))
-  const withDefaults = ({ defaults, name }: Resolved): Effect.Effect<Checked, LightboxError> =>
-    Effect.map(decodeConfig(merge(defaults, rest)), (config): Checked => ({
-      ...checked,
-      config,
-      source: { _tag: "Snapshot", name },
-      onPullProgress,
-      again
-    }))
+  const withDefaults = Effect.fnUntraced(function* ({
+    defaults,
+    name
+  }: Resolved): Effect.fn.Return<Checked, LightboxError, Microsandbox.Microsandbox> {
+    const machine = yield* Defaults.machineOf(name)
+    const merged = merge(defaults, rest)
+    const config = yield* decodeConfig(
+      machine === undefined || rest.resume === false ? merged : Defaults.withMachine(merged, machine)
+    )
+    const source: SandboxConfig.Source = { _tag: "Snapshot", name }
+    return { ...checked, config, source, onPullProgress, again, canResume: machine !== undefined }
+  })
   const again: Checked["again"] = Predicate.isString(snapshot)
     ? Effect.flatMap(resolveSnapshot<never, never>(snapshot), withDefaults)
     : undefined
@@ -582,7 +593,7 @@ const boot: (
   room?: Admission.Room,
   peers?: Handle.Peers
 ) => Effect.Effect<Sandbox, LightboxError, Services | Scope.Scope> = Effect.fnUntraced(function* (asked, room, peers) {
-  const { again, config, onPullProgress, source, ...checked } = asked
+  const { again, canResume = false, config, onPullProgress, source, ...checked } = asked
   if (room === undefined && again !== undefined) {
     return yield* internal.allOrNothing(
       Effect.gen(function* () {
@@ -596,6 +607,7 @@ const boot: (
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({
       config,
+      canResume,
       peers,
       room,
       timeout: checked.releaseTimeout ?? Duration.seconds(30),

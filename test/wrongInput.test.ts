@@ -127,6 +127,8 @@ const config: Wrong<SandboxConfig.Options> = {
   patches: [5, null, [{}], [{ _tag: "Mkdir", path: "rel" }]],
   mounts: [5, null, { "/w": 5 }, { w: "." }, { "/w": { vol: "x" } }],
   services,
+  resume: ["x", 5, null],
+  onResume: ["", " ", 5, null, [], [""], ["a", 5]],
   labels,
   logLevel: ["x", null],
   metricsInterval: ["x", null, -1]
@@ -148,6 +150,7 @@ const launchDefaults: Wrong<SandboxConfig.LaunchDefaults> = {
     { a: { command: "a", env: { A: secret } } },
     { a: { command: "a", ready: { all: [{ command: ["a", secret] }] } } }
   ],
+  onResume: [...(config["onResume"] ?? []), ["a", secret]],
   shell,
   user,
   labels: [...labels, { "lightbox.role": "pool" }]
@@ -212,6 +215,7 @@ const scoped: Wrong<Snapshot.BuildScopedOptions> = {
   force,
   keepBuilder: flag,
   pullPolicy: config.pullPolicy,
+  warm: flag,
   onEvent: func
 }
 

@@ -184,7 +184,8 @@ export const make = (
   { guest, renewing }: Pick<Connection, "guest"> & Partial<Connection>,
   detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name)),
   config?: SandboxConfig,
-  peers?: Peers
+  peers?: Peers,
+  resumed?: Sandbox["resumed"]
 ): Sandbox => {
   const configured = redactedIn(config)
   const attributes = { "lightbox.sandbox": info.name }
@@ -275,6 +276,7 @@ export const make = (
       name: info.name,
       id: info.id,
       ports: info.ports,
+      resumed,
       guest,
 
       exec: (command, args, options) => exec(withArgv(decodeExec({ command, args }, options)), options),

@@ -129,7 +129,7 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
     yield* requireBoot(request)
     const report = yield* PullReport.make(request)
     // The library starts services itself, and their probes may be functions.
-    const { services: _, ...config } = request.config
+    const { onResume: _onResume, services: _services, ...config } = request.config
     const { detached, labels, name, onConflict, refuseIfFull, source } = request
     const options = { labels, onConflict, detached, refuseIfFull, peers: request.proxy?.peers }
     const payload = { name, source, config: toJson(config), ...options }
