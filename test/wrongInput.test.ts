@@ -435,6 +435,8 @@ describe("invalid input", () => {
     restart: [row(on(Sandbox, "restart"), ["n"], { name: names }, { detached: flag, timeout: time })],
     stop: [row(on(Sandbox, "stop"), ["n"], { name: names }, { timeout: time })],
     kill: [row(on(Sandbox, "kill"), ["n"], { name: names })],
+    pause: [row(on(Sandbox, "pause"), ["n"], { name: names })],
+    resume: [row(on(Sandbox, "resume"), ["n"], { name: names })],
     fork: [row(on(Sandbox, "fork"), [{}], { sandbox: [5, null, "x", {}, undefined] })],
     remove: [row(on(Sandbox, "remove"), ["n"], { name: names }, { force: flag })],
     list: [row(on(Sandbox, "list"), [], {}, { labels })],
@@ -679,6 +681,7 @@ describe("invalid input", () => {
         copyOut: [row(on(sandbox, "copyOut"), ["/a", "b"], { path: paths, hostPath: hostPaths }, { maxBytes: size })],
         stop: [row(on(sandbox, "stop"), [], {}, { timeout: time })],
         detachFor: [row(on(sandbox, "detachFor"), [1], { timeToLive: time })],
+        growRootDisk: [row(on(sandbox, "growRootDisk"), ["8G"], { size })],
         logs: [
           row(
             on(sandbox, "logs"),
@@ -713,6 +716,7 @@ describe("invalid input", () => {
         fork: [
           row(on(Sandbox, "fork"), [sandbox], {}, {
             count: [0, 1001, ...count],
+            memory: flag,
             name: config.name,
             options: [5, null, "x", { cwd: "rel" }, { name: 5 }, { froce: true }]
           } satisfies Wrong<Sandbox.ForkOptions>)

@@ -128,8 +128,19 @@ describe("a warm build", () => {
       assert.deepStrictEqual(
         events.filter((tag) => tag !== "Pulling" && tag !== "StepOutput"),
         [
-          ...["Booting", "Booted", "Planned", "StepStarted", "StepFinished", "Checkpointing", "Checkpointed"],
-          ...["Booting", "Booted", "Checkpointing", "Checkpointed", "Committed", "Finished"]
+          "Booting",
+          "Booted",
+          "Planned",
+          "StepStarted",
+          "StepFinished",
+          "Checkpointing",
+          "Checkpointed",
+          "Booting",
+          "Booted",
+          "Checkpointing",
+          "Checkpointed",
+          "Committed",
+          "Finished"
         ]
       )
     }).pipe(Effect.provide(twin()))

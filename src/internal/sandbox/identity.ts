@@ -130,12 +130,6 @@ export const renew = Effect.fnUntraced(function* (
   yield* run(guest, argv, Crypto.randomBytes(randomBytes))
 })
 
-/** Sets the clock of a machine that has stood still. */
-export const setClock = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
-  const command = Execution.asRoot("date", "-u", "-s", `@${yield* now}`)
-  yield* Execution.collect(guest, "Sandbox.resume", command, { check: true })
-})
-
 /** Runs the command that a sandbox has for when it resumes. */
 export const runHook = Effect.fnUntraced(function* (
   guest: Guest.Guest,

@@ -1,6 +1,6 @@
 /** Creates, boots and releases sandboxes. */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import * as Exit from "effect/Exit"
@@ -116,18 +116,8 @@ const boot = Effect.fnUntraced(
     const note: Ownership.Note = { kind: "sandbox", token: instance, name }
     // Must close after the release below, which still sends messages to the guest.
     const channel = yield* Scope.fork(yield* Effect.scope)
-    const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
     const owned = yield* Metrics.held(Metrics.ownedSandboxes, { role })
-    // Registered before the sandbox exists, so that it is removed whenever it exists.
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() =>
-        state.isOwned ? Effect.andThen(release(driver, instance, config, state), ownership.forget(note)) : Effect.void
-      ).pipe(
-        Effect.timeout(timeout),
-        countFailure,
-        Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` })
-      )
-    )
+    const state = yield* releasing(note, config, timeout)
     yield* ownership.note(note)
     const create: Microsandbox.CreateSandbox = {
       ...request,
@@ -163,15 +153,7 @@ const boot = Effect.fnUntraced(
         : begin(undefined)
     const { connection, guest, info, resumed } = yield* begun
     if (resumed !== undefined) yield* Effect.annotateCurrentSpan("lightbox.resumed", resumed)
-    const detach: Detach = (expires) =>
-      driver.detachSandbox(info).pipe(
-        // The sandbox has an owner until this is written.
-        Effect.andThen(
-          Effect.uninterruptible(
-            Effect.andThen(ownership.release(note, expires), Effect.andThen(markDetached(state, room), owned.end))
-          )
-        )
-      )
+    const detach: Detach = (expires) => detaching(driver, ownership, info, { expires, note, owned, room, state })
     const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
     yield* addPeers
     if (resumed !== undefined) yield* (yield* identities).runHook(guest, info, instance, config)
@@ -203,7 +185,59 @@ const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect
     room.release
   )
 
-interface LaunchState {
+/** How long a removal may take if nothing else is said. */
+export const releaseTimeout = Duration.seconds(30)
+
+/** Removes a sandbox with the scope. Registered before the sandbox exists, so that it is removed whenever it exists. */
+export const releasing = Effect.fnUntraced(function* (
+  note: Ownership.Note,
+  config: SandboxConfig,
+  timeout: Duration.Duration
+): Effect.fn.Return<LaunchState, never, Services | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
+  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() =>
+      state.isOwned ? Effect.andThen(release(driver, note.token, config, state), ownership.forget(note)) : Effect.void
+    ).pipe(
+      Effect.timeout(timeout),
+      countFailure,
+      Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${note.name}"` })
+    )
+  )
+  return state
+})
+
+/** Keeps a sandbox that {@link releasing} would remove. */
+export const detaching = (
+  driver: Microsandbox.Microsandbox["Service"],
+  ownership: Ownership.Ownership["Service"],
+  info: Microsandbox.SandboxRef,
+  {
+    expires,
+    note,
+    owned,
+    room,
+    state
+  }: {
+    readonly expires: number | undefined
+    readonly note: Ownership.Note
+    readonly owned: Effect.Success<ReturnType<typeof Metrics.held>>
+    readonly room: Admission.Room
+    readonly state: LaunchState
+  }
+): Effect.Effect<void, LightboxError> =>
+  driver.detachSandbox(info).pipe(
+    // The sandbox has an owner until this is written.
+    Effect.andThen(
+      Effect.uninterruptible(
+        Effect.andThen(ownership.release(note, expires), Effect.andThen(markDetached(state, room), owned.end))
+      )
+    )
+  )
+
+export interface LaunchState {
   info: Microsandbox.SandboxInfo | undefined
   guest: Guest.Guest | undefined
   isOwned: boolean
