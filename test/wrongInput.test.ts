@@ -179,6 +179,7 @@ const pool: Wrong<Omit<SandboxPool.Options, Source>> & Fields = {
   max: [0, ...count],
   timeToLive: time,
   rollOver: ["x", null],
+  fork: flag,
   healthCheck: [5, null, { interval: -1 }, { every: 1 }],
   prepare: func
 }
