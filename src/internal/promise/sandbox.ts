@@ -244,6 +244,8 @@ export class Sandbox implements AsyncDisposable {
   readonly id: string
   /** The guest's ports published on this host, including the port chosen for host port 0. */
   readonly ports: ReadonlyArray<Plain.PublishedPort>
+  /** `"memory"`: the launch or the fork resumed a captured machine, whose processes go on. `null` if it booted. */
+  readonly resumed: "memory" | null
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: Pick<OpenScope, "close">
   readonly #forwards = new WeakMap<Sandboxes.Forward, Forward>()
@@ -255,6 +257,7 @@ export class Sandbox implements AsyncDisposable {
     this.name = sandbox.name
     this.id = sandbox.id
     this.ports = sandbox.ports
+    this.resumed = sandbox.resumed ?? null
     this.#sandbox = sandbox
     this.#held = held
     this.#isShared = isShared
@@ -460,6 +463,21 @@ export class Sandbox implements AsyncDisposable {
     await this.stop(options)
     const { status } = await run(this.#use().info, signalOf("Sandbox.stopAndWait", options))
     return { code: status === "stopped" ? 0 : 1, success: status === "stopped" }
+  }
+  /**
+   * Halts the sandbox, which keeps its memory. What is sent to it waits until it resumes. Rejects with the reason
+   * `Unsupported` if the runtime cannot do so.
+   */
+  async pause(options?: CallOptions): Promise<void> {
+    await run(this.#use().pause, signalOf("Sandbox.pause", options))
+  }
+  /** Lets a paused sandbox go on, and sets its clock. */
+  async resume(options?: CallOptions): Promise<void> {
+    await run(this.#use().resume, signalOf("Sandbox.resume", options))
+  }
+  /** Grows the root disk while the sandbox runs, to a size such as `"8G"`. It cannot shrink. */
+  async growRootDisk(size: Exclude<Plain.Size, number>, options?: CallOptions): Promise<void> {
+    await run(this.#use().growRootDisk(size), signalOf("Sandbox.growRootDisk", options))
   }
   /** Ends the virtual machine immediately, even if commands hang. */
   async kill(options?: CallOptions): Promise<void> {
