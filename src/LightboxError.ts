@@ -584,7 +584,7 @@ export class TransferFailed extends Failure.extend<TransferFailed>("effect-light
 }
 
 /**
- * A step wrote a build secret to the disk. The disk was discarded.
+ * A step wrote a build secret to the disk, or it is in the captured memory of a warm build. The result was discarded.
  *
  * @category errors
  * @since 0.1.0
