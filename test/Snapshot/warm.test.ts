@@ -199,6 +199,17 @@ describe("a warm build", () => {
     }).pipe(Effect.provide(twin()))
   )
 
+  it.live("is compared by its disk", () =>
+    Effect.gen(function* () {
+      const control = yield* MicrosandboxMemory.Control
+      const { path } = yield* Snapshot.build(definition, { warm: true })
+      const { differences } = yield* Snapshot.diff("web", { path })
+      assert.deepStrictEqual(differences, [])
+      const resumed = (yield* control.calls).filter(({ detail }) => detail["resume"] !== undefined)
+      assert.deepStrictEqual(resumed, [])
+    }).pipe(Effect.provide(twin()))
+  )
+
   it.live("is saved and loaded with its memory", () =>
     Effect.gen(function* () {
       const { home } = yield* Microsandbox.Microsandbox
