@@ -880,6 +880,8 @@ describe("invalid input to methods", () => {
       waitFor: row(on(handle, "waitFor"), ["running"], { status: ["x", 5, null, undefined] }, stop),
       logs: row(first(on(handle, "logs")), [], {}, logs),
       stop: row(on(handle, "stop"), [], {}, stop),
+      pause: row(on(handle, "pause")),
+      resume: row(on(handle, "resume")),
       kill: row(on(handle, "kill")),
       remove: row(on(handle, "remove"), [], {}, force),
       refresh: row(on(handle, "refresh"))

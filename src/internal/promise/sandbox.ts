@@ -214,6 +214,14 @@ export class SandboxHandle {
       Stream.unwrap(Microsandbox.Microsandbox.useSync((driver) => Logs.read(driver, this.#info, query)))
     )("SandboxHandle.logs", options)
   }
+  /** Halts the sandbox, which keeps its memory. Rejects with the reason `Unsupported` if the runtime cannot do so. */
+  async pause(options?: CallOptions): Promise<void> {
+    await run(Sandboxes.pause(this.name), signalOf("SandboxHandle.pause", options))
+  }
+  /** Lets the paused sandbox go on, and sets its clock. */
+  async resume(options?: CallOptions): Promise<void> {
+    await run(Sandboxes.resume(this.name), signalOf("SandboxHandle.resume", options))
+  }
   /** Ends the virtual machine immediately. */
   async kill(options?: CallOptions): Promise<void> {
     await runDriver((driver) => driver.killSandbox(this.#info), signalOf("SandboxHandle.kill", options))
