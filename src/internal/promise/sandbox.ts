@@ -252,8 +252,6 @@ export class Sandbox implements AsyncDisposable {
   readonly id: string
   /** The guest's ports published on this host, including the port chosen for host port 0. */
   readonly ports: ReadonlyArray<Plain.PublishedPort>
-  /** `"memory"`: the launch or the fork resumed a captured machine, whose processes go on. `null` if it booted. */
-  readonly resumed: "memory" | null
   readonly #sandbox: Sandboxes.Sandbox
   readonly #held: Pick<OpenScope, "close">
   readonly #forwards = new WeakMap<Sandboxes.Forward, Forward>()
@@ -265,7 +263,6 @@ export class Sandbox implements AsyncDisposable {
     this.name = sandbox.name
     this.id = sandbox.id
     this.ports = sandbox.ports
-    this.resumed = sandbox.resumed ?? null
     this.#sandbox = sandbox
     this.#held = held
     this.#isShared = isShared
@@ -339,6 +336,11 @@ export class Sandbox implements AsyncDisposable {
   static async remove(name: string, options?: RemoveOptions): Promise<void> {
     const { signal, ...rest } = decodeRemove({}, options)
     await run(Sandboxes.remove(name, rest), signal)
+  }
+
+  /** `"memory"`: the launch or the fork resumed a captured machine, whose processes go on. `null` if it booted. */
+  get resumed(): "memory" | null {
+    return this.#sandbox.resumed ?? null
   }
 
   /** Runs a program without a shell and returns its output. */
