@@ -584,17 +584,20 @@ export class TransferFailed extends Failure.extend<TransferFailed>("effect-light
 }
 
 /**
- * A step wrote a build secret to the disk. The disk was discarded.
+ * A step wrote a build secret to the disk, or it is in the captured memory of a warm build. The result was discarded.
  *
  * @category errors
  * @since 0.1.0
  */
 export class SecretLeaked extends Failure.extend<SecretLeaked>("effect-lightbox/LightboxError/SecretLeaked")({
   _tag: Schema.tag("SecretLeaked"),
-  secret: Schema.String
+  secret: Schema.String,
+  /** Default: the disk. */
+  place: Schema.optionalKey(Schema.Literals(["disk", "memory"]))
 }) {
   override get message(): string {
-    return `The value of the secret ${this.secret} is on the disk of the snapshot, which was discarded`
+    const place = this.place === "memory" ? "in the memory" : "on the disk"
+    return `The value of the secret ${this.secret} is ${place} of the snapshot, which was discarded`
   }
 }
 

@@ -171,6 +171,11 @@ export interface CreateSandbox {
    * wait for its budget.
    */
   readonly refuseIfFull?: boolean | undefined
+  /**
+   * `"memory"`: resume the machine that was captured with this snapshot, with its processes, instead of booting. Needs
+   * a snapshot with `memory`, and `memorySnapshots`. If it fails, nothing is left of it. Default: boot from the disk.
+   */
+  readonly resume?: "memory" | undefined
   /** Receives progress while the image is pulled. */
   readonly onPullProgress?: ((progress: PullProgress) => void) | undefined
   /**
@@ -336,6 +341,8 @@ export interface SnapshotInfo {
   readonly size?: number | undefined
   /** Bytes that the disk occupies on the host, where known. */
   readonly allocated?: number | undefined
+  /** Bytes of the captured memory. Absent: the snapshot is only a disk. */
+  readonly memory?: number | undefined
   readonly labels: { readonly [key: string]: string }
   readonly createdAt: DateTime.Utc
   /** The sandbox that it was captured from. */
@@ -357,6 +364,7 @@ export const SnapshotInfo = modelSchema<SnapshotInfo>()(
     imageDigest: Schema.String,
     size: Schema.optional(Schema.Finite),
     allocated: Schema.optional(Schema.Finite),
+    memory: Schema.optional(Schema.Finite),
     labels: Labels,
     createdAt: Schema.DateTimeUtc,
     sourceSandbox: Schema.optional(Schema.String)
@@ -364,8 +372,9 @@ export const SnapshotInfo = modelSchema<SnapshotInfo>()(
 )
 
 /**
- * The request of `captureSnapshot`. The sandbox must be stopped. If its root disk is
- * an overlay, a helper sandbox is booted for a moment.
+ * The request of `captureSnapshot` and `captureMemory`. For `captureSnapshot`, the
+ * sandbox must be stopped; if its root disk is an overlay, a helper sandbox is booted
+ * for a moment. For `captureMemory`, it must be running.
  *
  * @category models
  * @since 0.1.0
@@ -376,6 +385,20 @@ export interface CaptureSnapshot {
   readonly labels?: { readonly [key: string]: string } | undefined
   /** Record a checksum for `verifySnapshot`. Default: `false`. */
   readonly integrity?: boolean | undefined
+}
+
+/**
+ * A copy that `forkSandbox` makes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ForkSandbox {
+  readonly name: string
+  /** Its own labels. Those of the original are not copied. Default: none. */
+  readonly labels?: { readonly [key: string]: string } | undefined
+  /** Keep the copy running after this process ends. Default: `false`. */
+  readonly detached?: boolean | undefined
 }
 
 /**
@@ -625,19 +648,62 @@ export interface Capabilities {
   readonly metrics: boolean
   /** Capturing the disk of a running sandbox. */
   readonly captureRunning: boolean
-  /** Copying a running sandbox with its memory. */
+  /** Copying a running sandbox with its memory. Needs the service's `memory`. */
   readonly fork: boolean
-  /** Snapshots of memory as well as disk. */
+  /** Snapshots of memory as well as disk. Needs the service's `memory`. */
   readonly memorySnapshots: boolean
   /** Changing the network rules of a running sandbox. */
   readonly liveNetwork: boolean
-  /** Pausing and resuming a sandbox. */
+  /** Pausing and resuming a sandbox. Needs the service's `memory`. */
   readonly pause: boolean
 }
 
 // =============================================================================
 // Service
 // =============================================================================
+
+/**
+ * Operations on the memory of running sandboxes, for runtimes that have them. A driver with these operations says so in
+ * its `capabilities`.
+ *
+ * What runs in a copy does not know that it is one: its random numbers, host name and clock are those of the original
+ * until somebody changes them. `Sandbox.launch` and `Sandbox.fork` do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MemoryOperations {
+  /**
+   * Captures a running sandbox, disk and memory, as a snapshot with `memory`. The sandbox goes on running. Pending
+   * writes of the guest are flushed to the captured disk first, so that it can also be booted from.
+   */
+  readonly captureMemory: (request: CaptureSnapshot) => Effect.Effect<SnapshotInfo, LightboxError>
+  /**
+   * Searches the memory of a snapshot, including memory that no process uses any more. Returns for each needle whether
+   * it was found. Fails with `Unsupported` if the snapshot is only a disk.
+   */
+  readonly searchMemory: (
+    snapshot: string,
+    needles: ReadonlyArray<Uint8Array>
+  ) => Effect.Effect<ReadonlyArray<boolean>, LightboxError>
+  /**
+   * Copies a running sandbox with its disk and memory. The original goes on running. Makes all copies, in their order,
+   * or none. A copy publishes no ports, and is tied to this process unless `detached`.
+   */
+  readonly forkSandbox: (
+    sandbox: SandboxRef,
+    copies: ReadonlyArray<ForkSandbox>
+  ) => Effect.Effect<ReadonlyArray<SandboxInfo>, LightboxError>
+  /**
+   * Halts a running sandbox: its processors stop, its memory stays, and its status is `"paused"`. Does nothing if it is
+   * paused already. A paused sandbox can be killed and removed.
+   */
+  readonly pauseSandbox: (sandbox: SandboxRef) => Effect.Effect<void, LightboxError>
+  /** Lets a paused sandbox go on. Does nothing if it is running. */
+  readonly resumeSandbox: (sandbox: SandboxRef) => Effect.Effect<void, LightboxError>
+  /** Grows the root disk of a sandbox, running or not, to a size in bytes, and its file system with it. It cannot shrink. */
+  readonly growRootDisk: (sandbox: SandboxRef, bytes: number) => Effect.Effect<void, LightboxError>
+}
 
 /**
  * Drives the runtime. Every operation fails only with `LightboxError`. An operation
@@ -682,6 +748,8 @@ export class Microsandbox extends Context.Service<
     readonly hosts?: Effect.Effect<ReadonlyArray<FleetHost>, LightboxError> | undefined
     /** Version of the runtime. */
     readonly version: string
+    /** Operations on memory. Default: the runtime has none, and all of their capabilities are `false`. */
+    readonly memory?: MemoryOperations | undefined
 
     /** Loads images from an archive (`docker save` or OCI layout) into the cache. */
     readonly loadImage: (

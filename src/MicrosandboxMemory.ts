@@ -168,6 +168,8 @@ export interface Invocation {
   readonly workdir: string
   readonly user: { readonly uid: number; readonly gid: number }
   readonly pid: number
+  /** Whether the command was running when its machine was captured, and has started anew in the one that resumed. */
+  readonly isResumed: boolean
   /** Standard input, until it is closed. */
   readonly stdin: Stream.Stream<Uint8Array, LightboxError>
   readonly files: InvocationFiles
@@ -198,7 +200,10 @@ export type Command = (invocation: Invocation) => Effect.Effect<number, Lightbox
  * @category models
  * @since 0.1.0
  */
-export type SandboxOperation = Exclude<keyof SandboxPart, "listSandboxes"> | "captureSnapshot"
+export type SandboxOperation =
+  | Exclude<keyof SandboxPart, "listSandboxes">
+  | Exclude<keyof Microsandbox.MemoryOperations, "searchMemory">
+  | "captureSnapshot"
 
 /**
  * Driver operations, named as in `Microsandbox`.
@@ -206,7 +211,12 @@ export type SandboxOperation = Exclude<keyof SandboxPart, "listSandboxes"> | "ca
  * @category models
  * @since 0.1.0
  */
-export type DriverOperation = keyof (ImagePart & SandboxPart & RemainsPart & SnapshotPart & VolumePart)
+export type DriverOperation = keyof (ImagePart &
+  SandboxPart &
+  RemainsPart &
+  SnapshotPart &
+  VolumePart &
+  Microsandbox.MemoryOperations)
 
 /**
  * Operations of a running guest, named as in `Guest`, and of its open files and
@@ -407,8 +417,8 @@ export class Control extends Context.Service<
     ) => Effect.Effect<void, LightboxError>
     /** Replaces the image of a reference, like a push to the registry. The cache stays as it is. */
     readonly setImage: (reference: string, image: Image) => Effect.Effect<void>
-    /** Corrupts the content of a snapshot's disk (default), or removes the disk. */
-    readonly damageSnapshot: (name: string, part?: "content" | "disk") => Effect.Effect<void, LightboxError>
+    /** Corrupts the content of a snapshot's disk (default) or of its memory, or removes the disk. */
+    readonly damageSnapshot: (name: string, part?: "content" | "disk" | "memory") => Effect.Effect<void, LightboxError>
   }
 >()("effect-lightbox/MicrosandboxMemory/Control") {}
 
@@ -451,6 +461,12 @@ export interface Options {
   readonly commands?: { readonly [name: string]: Command } | undefined
   /** Faults from the start. Default: none. */
   readonly faults?: ReadonlyArray<Fault> | undefined
+  /**
+   * Simulate a runtime that captures, resumes, forks and pauses running sandboxes: `Microsandbox.memory`. A machine that
+   * resumes has the process ids, files in memory, uptime, time and random numbers of the captured one. Of its processes,
+   * declared commands and `sleep` start anew; others wait for signals, and no longer run. Default: `false`.
+   */
+  readonly memorySnapshots?: boolean | undefined
 }
 
 /**

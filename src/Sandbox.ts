@@ -258,6 +258,11 @@ export interface Sandbox extends Guest.Files {
   readonly id: string
   /** The guest's ports published on this host, including the port chosen for host port 0. */
   readonly ports: ReadonlyArray<Microsandbox.PublishedPort>
+  /**
+   * `"memory"`: its launch or fork resumed a captured machine, whose processes go on. Absent if it booted, and in handles of
+   * {@link connect}.
+   */
+  readonly resumed: "memory" | undefined
   /** The channel to the guest, for lower-level operations. */
   readonly guest: Guest.Guest
 
@@ -380,6 +385,18 @@ export interface Sandbox extends Guest.Files {
   readonly logs: (
     query?: Microsandbox.LogQuery & { readonly follow?: boolean | undefined }
   ) => Stream.Stream<Microsandbox.LogEntry, LightboxError>
+  /**
+   * Halts the sandbox: its processors stop, its memory stays, and its status is `"paused"`. What is sent to the guest waits
+   * until it {@link Sandbox.resume | goes on}. Fails with `Unsupported` if the driver cannot do so.
+   */
+  readonly pause: Effect.Effect<void, LightboxError>
+  /** Lets a paused sandbox go on, and sets its clock. Does nothing if it is running. */
+  readonly resume: Effect.Effect<void, LightboxError>
+  /**
+   * Grows the root disk while the sandbox runs, to a size such as `"8G"`. It cannot shrink. Fails with `Unsupported` if the
+   * driver cannot do so, or if the disk is an overlay; {@link Sandbox.modify} then grows it at the next start.
+   */
+  readonly growRootDisk: (size: SandboxConfig.Size) => Effect.Effect<void, LightboxError>
   /** Changes the sandbox, or plans the change without making it. */
   readonly modify: (change: Microsandbox.ModifySandbox) => Effect.Effect<Microsandbox.ModificationPlan, LightboxError>
 }
@@ -471,6 +488,7 @@ const decodeFork = optionsDecoder(
   "Sandbox.fork",
   Schema.Struct({
     count: Schema.optional(intBetween(1, 1000)),
+    memory: Schema.optional(Schema.Boolean),
     name: Schema.optional(Name),
     options: Schema.optional(SandboxConfig.SandboxConfig)
   })
@@ -540,6 +558,8 @@ interface Checked extends Effect.Success<ReturnType<typeof decodeLaunch>> {
   readonly config: SandboxConfig.SandboxConfig
   readonly source: SandboxConfig.Source
   readonly onPullProgress: LaunchOptions["onPullProgress"]
+  /** Whether the snapshot has memory, and the driver can resume it. Default: `false`. */
+  readonly canResume?: boolean | undefined
   /** Checks them again, with the defaults of the disk that a name points to then. */
   readonly again?: Effect.Effect<Checked, LightboxError, Services> | undefined
 }
@@ -562,14 +582,18 @@ const prepareLaunch = Effect.fnUntraced(function* <E, R>(
     return { resolved: Effect.succeed({ ...checked, config, source, onPullProgress }) }
   }
   yield* decodeConfig(withoutDependencies(rest))
-  const withDefaults = ({ defaults, name }: Resolved): Effect.Effect<Checked, LightboxError> =>
-    Effect.map(decodeConfig(merge(defaults, rest)), (config): Checked => ({
-      ...checked,
-      config,
-      source: { _tag: "Snapshot", name },
-      onPullProgress,
-      again
-    }))
+  const withDefaults = Effect.fnUntraced(function* ({
+    defaults,
+    name
+  }: Resolved): Effect.fn.Return<Checked, LightboxError, Microsandbox.Microsandbox> {
+    const machine = yield* Defaults.machineOf(name)
+    const merged = merge(defaults, rest)
+    const config = yield* decodeConfig(
+      machine === undefined || rest.resume === false ? merged : Defaults.withMachine(merged, machine)
+    )
+    const source: SandboxConfig.Source = { _tag: "Snapshot", name }
+    return { ...checked, config, source, onPullProgress, again, canResume: machine !== undefined }
+  })
   const again: Checked["again"] = Predicate.isString(snapshot)
     ? Effect.flatMap(resolveSnapshot<never, never>(snapshot), withDefaults)
     : undefined
@@ -582,7 +606,7 @@ const boot: (
   room?: Admission.Room,
   peers?: Handle.Peers
 ) => Effect.Effect<Sandbox, LightboxError, Services | Scope.Scope> = Effect.fnUntraced(function* (asked, room, peers) {
-  const { again, config, onPullProgress, source, ...checked } = asked
+  const { again, canResume = false, config, onPullProgress, source, ...checked } = asked
   if (room === undefined && again !== undefined) {
     return yield* internal.allOrNothing(
       Effect.gen(function* () {
@@ -596,9 +620,10 @@ const boot: (
   const launching = (onPullProgress?: Microsandbox.CreateSandbox["onPullProgress"]) =>
     internal.launch({
       config,
+      canResume,
       peers,
       room,
-      timeout: checked.releaseTimeout ?? Duration.seconds(30),
+      timeout: checked.releaseTimeout ?? internal.releaseTimeout,
       request: {
         name,
         source,
@@ -891,6 +916,11 @@ export const getOrCreate = Effect.fn("Sandbox.getOrCreate")(function* <E = never
 export interface ForkOptions {
   /** Number of copies, 1 to 1,000. Default: 1. */
   readonly count?: number | undefined
+  /**
+   * Copy the memory, too: the copies go on where the original is, which is not restarted. Needs a driver that can do so, and
+   * fails with `Unsupported` on others. Default: `false`, the disk only.
+   */
+  readonly memory?: boolean | undefined
   /** The copies are named after it, such as `worker-1`. Default: unique names. */
   readonly name?: string | undefined
   /**
@@ -910,6 +940,10 @@ export interface ForkOptions {
  * fails with `InUse`, unless `options` has other mounts. What is unique to a disk, such as `/etc/machine-id`, is the same
  * in all copies. Copies of a member of a {@link group} reach the members that it reaches, until the scope of the group
  * closes and with it the connections of the copies; no member reaches them.
+ *
+ * With `memory`, the copies are running when they are made: they have the processes and all files of the original, and its
+ * options, which cannot be changed. Each gets random numbers, a host name and ids of its own and the right time, and runs
+ * the original's `onResume`. They publish no ports: use `forward`.
  *
  * If one copy does not boot, all are removed. Fails as {@link launch} and `Snapshot.capture` do, with `NoCapacity` if the
  * budget of this process never has room for all at once, and with `Unsupported` if the options are not known. A capture that has a secret known to the handle fails with `SecretLeaked`.
@@ -939,7 +973,14 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
 ): Effect.fn.Return<ReadonlyArray<Sandbox>, LightboxError, Services | Scope.Scope> {
   const method = "Sandbox.fork"
   if (!isSandbox(sandbox)) return yield* invalid(method, "sandbox", "expected a sandbox")
-  const { count = 1, name, options: changed } = yield* decodeFork(options)
+  const { count = 1, memory = false, name, options: changed } = yield* decodeFork(options)
+  if (memory) {
+    if (changed !== undefined) {
+      return yield* invalid(method, "options", "a copy with memory has the options of the original; remove this option")
+    }
+    const { withMemory } = yield* Effect.promise(() => import("./internal/sandbox/fork.ts"))
+    return yield* withMemory(sandbox, { method, count, name, role: "scoped" })
+  }
   const { config: known, peers } = knownOf(sandbox) ?? {}
   if (known === undefined && changed === undefined) {
     const problem = `the options of sandbox "${sandbox.name}" are not known to a handle that did not launch it: pass options`
@@ -1063,6 +1104,39 @@ export const kill = Effect.fn("Sandbox.kill")(function* (
 ): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
   const { driver, info } = yield* find("Sandbox.kill", name)
   yield* driver.killSandbox(info)
+})
+
+/**
+ * Halts a running sandbox by name: its processors stop, its memory stays, and its status is `"paused"`. Does nothing if it
+ * is paused already.
+ *
+ * Fails with `NotFound`, with `NotRunning`, and with `Unsupported` if the driver cannot do so.
+ *
+ * @see {@link resume} to let it go on
+ * @category operations
+ * @since 0.1.0
+ */
+export const pause = Effect.fn("Sandbox.pause")(function* (
+  name: string
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const { driver, info } = yield* find("Sandbox.pause", name)
+  yield* Handle.pause(driver, info)
+})
+
+/**
+ * Lets a paused sandbox go on by name, and sets its clock. Does nothing if it is running.
+ *
+ * Fails with `NotFound`, with `NotRunning` if it is stopped, and with `Unsupported` if the driver cannot do so.
+ *
+ * @see {@link pause} to halt it
+ * @category operations
+ * @since 0.1.0
+ */
+export const resume = Effect.fn("Sandbox.resume")(function* (
+  name: string
+): Effect.fn.Return<void, LightboxError, Microsandbox.Microsandbox> {
+  const { driver, info } = yield* find("Sandbox.resume", name)
+  yield* Handle.resume(driver, info, Effect.scoped(Effect.flatMap(driver.connect(info), Handle.setClock)))
 })
 
 /**

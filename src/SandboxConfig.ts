@@ -275,6 +275,19 @@ export interface Options {
    * and fails with `NotReady` if one is not. Default: none.
    */
   readonly services?: { readonly [name: string]: Service } | undefined
+  /**
+   * Whether to resume the machine of a snapshot that was built with `warm`. `true` resumes it, and boots the disk if that
+   * fails; the log and a metric say so, and `resumed` of the sandbox. `"required"` fails instead. `false` boots the disk.
+   * Snapshots without memory always boot. Default: `true`.
+   */
+  readonly resume?: boolean | "required" | undefined
+  /**
+   * A script for the sandbox's shell, or a program and its arguments, that runs when the sandbox has resumed, before the
+   * launch returns: to forget what a copy must not share, such as connections and tokens. It has the variables
+   * `LIGHTBOX_SANDBOX`, the name, and `LIGHTBOX_INSTANCE`, an id that no other copy has. If it fails, the launch fails with
+   * `CommandFailed`. Default: none.
+   */
+  readonly onResume?: string | readonly [program: string, ...args: ReadonlyArray<Guest.Word>] | undefined
   /** Labels to find the sandbox by. Default: none. */
   readonly labels?: { readonly [key: string]: string } | undefined
   /** Log level of the virtual machine. Default: the runtime's. */
@@ -295,7 +308,7 @@ export interface Options {
  */
 export type LaunchDefaults = Pick<
   Options,
-  "env" | "cwd" | "user" | "shell" | "entrypoint" | "cmd" | "ports" | "services" | "labels"
+  "env" | "cwd" | "user" | "shell" | "entrypoint" | "cmd" | "ports" | "services" | "onResume" | "labels"
 >
 
 const ResourcesSchema = optionsStruct<Resources>()({
@@ -473,6 +486,8 @@ export const SandboxConfig = optionsStruct<Options>()({
   patches: Schema.optional(Schema.Array(PatchSchema)),
   mounts: Schema.optional(recordOf(Mount.Mount, checkMountPath)),
   services: Schema.optional(Services),
+  resume: Schema.optional(Schema.Union([Schema.Boolean, Schema.Literal("required")])),
+  onResume: Schema.optional(CommandLine),
   labels: Schema.optional(Labels),
   logLevel: Schema.optional(Schema.Literals(["trace", "debug", "info", "warn", "error"])),
   metricsInterval: Schema.optional(Schema.Union([Schema.Literal("off"), Milliseconds]))
@@ -495,7 +510,7 @@ export const SandboxConfig = optionsStruct<Options>()({
   })
 )
 
-const { cmd, cwd, entrypoint, env, ports, services, shell, user } = SandboxConfig.fields
+const { cmd, cwd, entrypoint, env, onResume, ports, services, shell, user } = SandboxConfig.fields
 
 /** The first secret of a value, as the path to it. */
 const secretIn = (value: unknown): ReadonlyArray<string> | undefined => {
@@ -518,6 +533,7 @@ const decodeDefaults = SchemaParser.decodeUnknownResult(
     cmd,
     ports,
     services,
+    onResume,
     labels: Schema.optional(recordOf(CString, checkOwnLabel))
   }).check(
     Schema.makeFilter((defaults) => {

@@ -157,10 +157,17 @@ export type Options<E = never, R = never, E2 = never, R2 = never> = Sandbox.Sour
     readonly rollOver?: "gradual" | "at-once" | undefined
     readonly healthCheck?: HealthCheck | undefined
     /**
+     * Keep one more sandbox running, and make all others copies of it with its memory, as `Sandbox.fork` with `memory`
+     * does: they are there in a moment, with services that run. It does not count for `max`, only for the driver's budget,
+     * and is replaced when it ends or its snapshot has changed. Its copies publish no ports. Needs a driver that can do so;
+     * others fail with `Unsupported`. Default: `false`, each boots.
+     */
+    readonly fork?: boolean | undefined
+    /**
      * Prepares a state that takes long, such as a database with its data: runs once, in a sandbox with the options of the
      * others, services included. That sandbox is stopped, and all others are forks of it: they boot from a copy of its
      * disk. Its processes, memory, `/tmp` and mounts are not part of the copy. Not for ephemeral sandboxes.
-     * Default: none.
+     * With `fork`, it is not stopped, and everything is part of the copies. Default: none.
      */
     readonly prepare?: ((sandbox: Sandbox.Sandbox) => Effect.Effect<unknown, E2, R2>) | undefined
   }

@@ -1060,6 +1060,8 @@ export const Snapshot = Schema.Struct({
   size: Schema.optionalKey(Schema.Finite),
   /** Bytes that the disk occupies on the host, where known. */
   allocated: Schema.optionalKey(Schema.Finite),
+  /** Bytes of the captured memory. Absent if the snapshot is only a disk. */
+  memory: Schema.optionalKey(Schema.Finite),
   labels: Schema.Record(Schema.String, Schema.String),
   /** Absent if there are none. */
   defaults: Schema.optionalKey(SandboxConfig.LaunchDefaults),
@@ -1177,6 +1179,13 @@ export interface BuildOptions {
    */
   readonly pullPolicy?: SandboxConfig.Options["pullPolicy"]
   /**
+   * Capture the snapshot with its memory: once the steps are done, a sandbox boots from the disk, starts the services of
+   * the {@link defaults}, and is captured when they are ready. `Sandbox.launch` then resumes that machine instead of
+   * booting. Needs a driver that can do so, and fails with `Unsupported` on others. What runs in the machine is in every
+   * copy: see `onResume` of `Sandbox.launch`. Default: `false`.
+   */
+  readonly warm?: boolean | undefined
+  /**
    * Receives the build's events in its own fiber, so it can be slow or fail without affecting the build. While 4,096
    * events are waiting, step output is dropped. A finished build waits up to 2 seconds for it.
    */
@@ -1199,8 +1208,8 @@ export interface BuildOptions {
  * `Effect.all`: the common steps run once.
  *
  * Fails with the step's error, which names definition, step, line and attempt; with
- * `InvalidConfig` before anything boots; and with `SecretLeaked` if the disk
- * contains a secret. Interruption stops the step and removes the builder; results
+ * `InvalidConfig` before anything boots; and with `SecretLeaked` if the disk or
+ * the memory contains a secret. Interruption stops the step and removes the builder; results
  * stored so far are kept.
  *
  * Each build leaves a record of its steps, their output and reasons: see

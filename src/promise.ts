@@ -396,6 +396,11 @@ export interface SnapshotDefaults {
   ports?: Record<number, number> | ReadonlyArray<PortMapping> | undefined
   /** Jobs that start with the sandbox, by id. Default: none. */
   services?: Record<string, Service> | undefined
+  /**
+   * A script for the sandbox's shell, or a program and its arguments, that runs in sandboxes that resume from the snapshot.
+   * Default: none.
+   */
+  onResume?: string | readonly [program: string, ...args: ReadonlyArray<string>] | undefined
   /** Labels for finding the sandbox. Default: none. */
   labels?: Record<string, string> | undefined
 }
@@ -438,6 +443,11 @@ export interface BuildOptions {
   debugBuilder?: boolean | undefined
   /** When to pull the image. `"always"` asks the registry first, and boots nothing if the tag has not moved. Default: as configured. */
   pullPolicy?: "always" | "if-missing" | "never" | undefined
+  /**
+   * Capture the snapshot with its memory, once the services of its defaults are ready: launches then resume that machine.
+   * A preview, for runtimes that can do so; others reject with the reason `Unsupported`. Default: `false`.
+   */
+  warm?: boolean | undefined
   /** Print the build's progress and the output of steps. Default: `false`. */
   verbose?: boolean | undefined
   /** Receives the events of the build. Default: none. */
@@ -763,7 +773,7 @@ export type LightboxErrorReason = {
       readonly was?: string | undefined
       readonly now?: string | undefined
     }
-  | { readonly _tag: "SecretLeaked"; readonly secret: string }
+  | { readonly _tag: "SecretLeaked"; readonly secret: string; readonly place?: "disk" | "memory" }
   | { readonly _tag: "NoCapacity" | "StoreBusy" | "NoSpace"; readonly problem: string }
   | {
       readonly _tag: "HostUnavailable"
@@ -929,6 +939,7 @@ const decodeBuild = checked(
     keep: Schema.optional(intBetween(1, 1000)),
     debugBuilder: flag,
     pullPolicy: SandboxConfig.fields.pullPolicy,
+    warm: flag,
     verbose: flag,
     onEvent: Schema.optional(Schema.declare(isListener, { expected: "a function" }))
   })

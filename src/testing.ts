@@ -88,7 +88,10 @@ export type TwinCommand = (
  * @category options
  * @since 0.1.0
  */
-export interface TwinOptions extends Pick<MicrosandboxMemory.Options, "home" | "images" | "faults"> {
+export interface TwinOptions extends Pick<
+  MicrosandboxMemory.Options,
+  "home" | "images" | "faults" | "memorySnapshots"
+> {
   /** Commands of every image, by name or absolute path. They take precedence over built-in programs. */
   readonly commands?: { readonly [name: string]: TwinCommand } | undefined
 }

@@ -127,6 +127,8 @@ const config: Wrong<SandboxConfig.Options> = {
   patches: [5, null, [{}], [{ _tag: "Mkdir", path: "rel" }]],
   mounts: [5, null, { "/w": 5 }, { w: "." }, { "/w": { vol: "x" } }],
   services,
+  resume: ["x", 5, null],
+  onResume: ["", " ", 5, null, [], [""], ["a", 5]],
   labels,
   logLevel: ["x", null],
   metricsInterval: ["x", null, -1]
@@ -148,6 +150,7 @@ const launchDefaults: Wrong<SandboxConfig.LaunchDefaults> = {
     { a: { command: "a", env: { A: secret } } },
     { a: { command: "a", ready: { all: [{ command: ["a", secret] }] } } }
   ],
+  onResume: [...(config["onResume"] ?? []), ["a", secret]],
   shell,
   user,
   labels: [...labels, { "lightbox.role": "pool" }]
@@ -176,6 +179,7 @@ const pool: Wrong<Omit<SandboxPool.Options, Source>> & Fields = {
   max: [0, ...count],
   timeToLive: time,
   rollOver: ["x", null],
+  fork: flag,
   healthCheck: [5, null, { interval: -1 }, { every: 1 }],
   prepare: func
 }
@@ -212,6 +216,7 @@ const scoped: Wrong<Snapshot.BuildScopedOptions> = {
   force,
   keepBuilder: flag,
   pullPolicy: config.pullPolicy,
+  warm: flag,
   onEvent: func
 }
 
@@ -431,6 +436,8 @@ describe("invalid input", () => {
     restart: [row(on(Sandbox, "restart"), ["n"], { name: names }, { detached: flag, timeout: time })],
     stop: [row(on(Sandbox, "stop"), ["n"], { name: names }, { timeout: time })],
     kill: [row(on(Sandbox, "kill"), ["n"], { name: names })],
+    pause: [row(on(Sandbox, "pause"), ["n"], { name: names })],
+    resume: [row(on(Sandbox, "resume"), ["n"], { name: names })],
     fork: [row(on(Sandbox, "fork"), [{}], { sandbox: [5, null, "x", {}, undefined] })],
     remove: [row(on(Sandbox, "remove"), ["n"], { name: names }, { force: flag })],
     list: [row(on(Sandbox, "list"), [], {}, { labels })],
@@ -675,6 +682,7 @@ describe("invalid input", () => {
         copyOut: [row(on(sandbox, "copyOut"), ["/a", "b"], { path: paths, hostPath: hostPaths }, { maxBytes: size })],
         stop: [row(on(sandbox, "stop"), [], {}, { timeout: time })],
         detachFor: [row(on(sandbox, "detachFor"), [1], { timeToLive: time })],
+        growRootDisk: [row(on(sandbox, "growRootDisk"), ["8G"], { size })],
         logs: [
           row(
             on(sandbox, "logs"),
@@ -709,6 +717,7 @@ describe("invalid input", () => {
         fork: [
           row(on(Sandbox, "fork"), [sandbox], {}, {
             count: [0, 1001, ...count],
+            memory: flag,
             name: config.name,
             options: [5, null, "x", { cwd: "rel" }, { name: 5 }, { froce: true }]
           } satisfies Wrong<Sandbox.ForkOptions>)

@@ -17,6 +17,7 @@ import { commands } from "./commands.ts"
 import { files } from "./files.ts"
 import { images } from "./images.ts"
 import { jobs } from "./jobs.ts"
+import { memories } from "./memories.ts"
 import { readiness } from "./readiness.ts"
 import { sandboxes } from "./sandboxes.ts"
 
@@ -48,7 +49,7 @@ const cases =
 
 export type GroupName = (typeof groups)[number]
 
-const groups = ["images", "sandboxes", "captures", "commands", "jobs", "readiness", "files"] as const
+const groups = ["images", "sandboxes", "captures", "memories", "commands", "jobs", "readiness", "files"] as const
 
 const inOneSandbox = ["commands", "jobs", "readiness", "files"] as const
 
@@ -68,6 +69,7 @@ export const contract = <E>(
     if (wanted.has("images")) images(cases<never>(it, timeout))
     if (wanted.has("sandboxes")) sandboxes(cases<never>(it, timeout))
     if (wanted.has("captures")) captures(cases<never>(it, timeout))
+    if (wanted.has("memories")) memories(cases<never>(it, timeout))
     if (!inOneSandbox.some((name) => wanted.has(name))) return
     it.layer(Bench.shared(everyday), { timeout })("in one sandbox", (it) => {
       const test = cases<Bench.Shared>(it, timeout)

@@ -31,7 +31,7 @@ const images = { [image]: { isCached: true }, [Bench.alias.whole]: { isCached: t
 
 contract("memory", {
   layer: Layer.merge(Bench.layer({ image, files }), recording).pipe(
-    Layer.provide(MicrosandboxMemory.layer({ images }))
+    Layer.provide(MicrosandboxMemory.layer({ images, memorySnapshots: true }))
   ),
   timeout: 30_000
 })
@@ -40,7 +40,11 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 /** The operations of a driver and its guests. */
 type Members =
-  | Exclude<keyof Driver, "backend" | "capabilities" | "home" | "version" | "remoteHome" | "openAgent" | "hosts">
+  | keyof Microsandbox.MemoryOperations
+  | Exclude<
+      keyof Driver,
+      "backend" | "capabilities" | "home" | "version" | "remoteHome" | "openAgent" | "hosts" | "memory"
+    >
   | `guest.${Exclude<keyof Guest.Guest, "bootMillis" | "lost">}`
   | `file.${keyof Guest.File}`
   | `process.${Exclude<keyof Guest.Process, "pid" | "output" | "exitCode" | "endedBy">}`
@@ -91,6 +95,12 @@ const operations: { readonly [operation in MicrosandboxMemory.Operation | Member
   getVolume: true,
   listVolumes: true,
   removeVolume: true,
+  captureMemory: true,
+  searchMemory: true,
+  forkSandbox: true,
+  pauseSandbox: true,
+  resumeSandbox: true,
+  growRootDisk: true,
   "guest.spawn": true,
   "guest.stat": true,
   "guest.readDirectoryEntries": true,

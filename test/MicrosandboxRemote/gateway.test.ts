@@ -674,6 +674,28 @@ describe("a program", () => {
     })
   )
 
+  it.live(
+    "boots the disk of a snapshot that the host has captured with its memory, and can do no more with memory",
+    () =>
+      Effect.gen(function* () {
+        const { control, here, url } = yield* Support.host({ memorySnapshots: true })
+        const definition = Snapshot.make("warm", image).pipe(Snapshot.shell("echo built > /root/built"))
+        yield* Effect.provideContext(Snapshot.build(definition, { warm: true }), here)
+        const { services } = yield* program(url)
+        yield* Effect.gen(function* () {
+          const { capabilities } = yield* Microsandbox.Microsandbox
+          assert.deepInclude(capabilities, { memorySnapshots: false, fork: false, pause: false })
+          const sandbox = yield* Sandbox.launch({ snapshot: "warm" })
+          assert.isUndefined(sandbox.resumed)
+          assert.strictEqual(yield* sandbox.readFileString("/root/built"), "built\n")
+          const { reason } = yield* Effect.flip(Snapshot.build(definition, { warm: true }))
+          assert.deepInclude(reason, { _tag: "Unsupported", feature: "warm" })
+        }).pipe(Effect.provideContext(services))
+        const resumed = (yield* control.calls).filter(({ detail }) => detail["resume"] !== undefined)
+        assert.deepStrictEqual(resumed, [])
+      })
+  )
+
   it.effect("shares results and names of snapshots with the others", () =>
     Effect.gen(function* () {
       const { url } = yield* Support.host()

@@ -26,6 +26,25 @@ const inventory = MicrosandboxMemory.Control.use((control) => control.inventory)
 
 describe("build and plan", () => {
   test(
+    "capture the memory with --warm, where the runtime can do so",
+    Effect.gen(function* () {
+      yield* succeeding("build", two, "tools", "--warm")
+      assert.isAbove((yield* Snapshot.get("tools")).memory ?? 0, 0)
+      assert.include((yield* failing(2, "build", two, "tools", "--warm", "--watch")).message, "--warm")
+    }),
+    { memorySnapshots: true }
+  )
+
+  test(
+    "say that the runtime cannot capture the memory, before anything boots",
+    Effect.gen(function* () {
+      const { error } = yield* failing(1, "build", two, "--warm")
+      assert.deepInclude(error?.reason, { _tag: "Unsupported", feature: "warm" })
+      assert.deepStrictEqual((yield* inventory).snapshots, [])
+    })
+  )
+
+  test(
     "build every definition a module exports, and then nothing",
     Effect.gen(function* () {
       const { stderr, stdout } = yield* succeeding("build", two)

@@ -146,6 +146,22 @@ describe("fork", () => {
       assert.strictEqual(one?.["forked"]?.length, 1)
       assert.match((yield* failing(2, "fork", "box", "--count", "0")).message, /--count/)
       assert.match((yield* failing(2, "fork", "box", "--name", "a b")).message, /--name/)
+      const { message } = yield* failing(1, "fork", "box", "--memory")
+      assert.include(message, "this driver cannot copy a running sandbox with its memory")
     })
+  )
+
+  test(
+    "with --memory copies a sandbox that goes on",
+    Effect.gen(function* () {
+      yield* detached("box")
+      yield* succeeding("exec", "box", "sh", "-c", "echo one > /tmp/file")
+      assert.strictEqual((yield* succeeding("fork", "box", "--memory", "--name", "try")).stdout, "try-1\n")
+      for (const name of ["box", "try-1"]) {
+        const [ran] = yield* json(Shapes.Ended, "exec", name, "cat", "/tmp/file")
+        assert.strictEqual(ran?.stdout, "one\n", name)
+      }
+    }),
+    { memorySnapshots: true }
   )
 })

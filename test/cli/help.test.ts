@@ -34,6 +34,8 @@ const commands = [
   ["stop"],
   ["restart"],
   ["kill"],
+  ["pause"],
+  ["resume"],
   ["wait"],
   ["commit"],
   ["fork"],

@@ -144,10 +144,32 @@ describe("start, stop, restart and kill", () => {
   )
 
   test(
+    "pause sandboxes and let them go on, where the runtime can do so",
+    Effect.gen(function* () {
+      yield* detached("a")
+      assert.strictEqual((yield* succeeding("pause", "a")).stdout, "Paused a\n")
+      assert.strictEqual((yield* succeeding("pause", "a")).stdout, "a is paused already\n")
+      assert.deepStrictEqual(yield* statuses, { a: "paused" })
+      assert.deepStrictEqual(yield* json(Shapes.Changed, "resume", "a"), [{ resumed: ["a"] }])
+      assert.strictEqual(yield* output("a", "echo", "on"), "on\n")
+    }),
+    { memorySnapshots: true }
+  )
+
+  test(
+    "pause nothing where the runtime cannot",
+    Effect.gen(function* () {
+      yield* detached("a")
+      assert.strictEqual((yield* failing(1, "pause", "a")).error?.reason._tag, "Unsupported")
+      assert.deepStrictEqual(yield* statuses, { a: "running" })
+    })
+  )
+
+  test(
     "change nothing if a name or a flag is wrong",
     Effect.gen(function* () {
       yield* detached("a")
-      for (const command of ["start", "stop", "restart", "kill"]) {
+      for (const command of ["start", "stop", "restart", "kill", "pause", "resume"]) {
         assert.strictEqual((yield* failing(1, command, "a", "nothing")).error?.reason._tag, "NotFound")
         assert.include((yield* failing(2, command, "a", "no name")).message, "Invalid NAME")
         assert.include((yield* failing(2, command)).message, "name")

@@ -27,7 +27,8 @@ const wrap = <Service extends object>(
       }
     }
     // What has no files is no place to be killed at.
-    return key === "owner" && Predicate.isObject(value) ? wrap(value, `${operation}.`, onCall) : value
+    if (!Predicate.isObject(value)) return value
+    return key === "owner" ? wrap(value, `${operation}.`, onCall) : key === "memory" ? wrap(value, "", onCall) : value
   }
   return new Proxy(service, {
     get: (target, key) => {

@@ -33,7 +33,7 @@ const isAll = process.env["LIGHTBOX_CALLS"] === "all"
 const limit = isAll ? 4 * 60 * 60_000 : 30 * 60_000
 
 const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
+  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false, memorySnapshots: true })))
 
 /** Copies a home, with its sockets, to which nobody listens any more. */
 const copy = (from: string, to: string) => run("cp", ["-a", from, to])
@@ -70,7 +70,10 @@ const killAndAudit = Effect.fnUntraced(function* (template: string, part: string
   const [home, files] = [`${folder}/home`, `${folder}/files`]
   yield* copy(template, folder)
   const scope = yield* Scope.make()
-  const others = yield* Layer.buildWithScope(Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })), scope)
+  const others = yield* Layer.buildWithScope(
+    Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false, memorySnapshots: true })),
+    scope
+  )
   const living = yield* Sandbox.launch({ snapshot: "main", name: "living" }).pipe(
     Scope.provide(scope),
     Effect.provideContext(others)

@@ -23,7 +23,7 @@ const run = Effect.fnUntraced(function* (command: string, ...args: ReadonlyArray
 }, Effect.scoped)
 
 const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
+  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false, memorySnapshots: true })))
 
 /** Every how many changes the power fails. */
 const every = process.env["LIGHTBOX_POWER_EVERY"] ?? "3"

@@ -22,7 +22,7 @@ const image = "plain"
 const decodePlaces = Schema.decodeEffect(Schema.fromJsonString(Schema.Record(Schema.String, Schema.String)))
 
 const onHome = <A, E, R>(home: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false })))
+  Effect.provide(effect, Layer.fresh(MicrosandboxMemory.layer({ home, sweep: false, memorySnapshots: true })))
 
 layer(NodeServices.layer, { excludeTestServices: true })("a killed process", (it) => {
   it.effect(

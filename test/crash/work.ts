@@ -113,6 +113,20 @@ export const parts: { readonly [part: string]: Work } = {
     yield* Snapshot.load(`${files}/saved`, { name: `${name}-other`, overwrite: true })
     yield* Snapshot.prune({ keep: 1 })
   }),
+  memory: Effect.fnUntraced(function* (name, image) {
+    const { memory } = yield* Microsandbox.Microsandbox
+    if (memory === undefined) return
+    const warm = `${name}-moved`
+    yield* Snapshot.build(definition(warm, image, "moved"), { checkpoints: "final", warm: true, keep: 1 })
+    yield* Sandbox.run({ snapshot: warm, name: `${name}-resumed` }, (sandbox) =>
+      Effect.gen(function* () {
+        yield* Sandbox.fork(sandbox, { memory: true, name: `${name}-fork` })
+        yield* sandbox.pause
+      })
+    )
+    yield* Snapshot.remove(warm)
+    yield* Snapshot.prune()
+  }),
   volumes: Effect.fnUntraced(function* (name, image) {
     const volume = `${name}-volume`
     const fill = Sandbox.run({ image, name: `${name}-filling`, mounts: { "/v": { volume } } }, (sandbox) =>

@@ -27,6 +27,7 @@ import * as Reaper from "../../src/Reaper.ts"
 await Promise.all([
   import("../../src/internal/build/capture.ts"),
   import("../../src/internal/build/dockerfile.ts"),
+  import("../../src/internal/sandbox/fork.ts"),
   import("../../src/internal/store/pull.ts"),
   import("../../src/internal/store/push.ts")
 ])
@@ -49,7 +50,13 @@ export const image = "alpine:3"
 
 /** The twin in a home: with room for what exists before and what the operation boots, but not for a leak. */
 const twin = (home: string) =>
-  MicrosandboxMemory.layer({ home, images: { [image]: {} }, budget: { sandboxes: 2 }, sweep: false })
+  MicrosandboxMemory.layer({
+    home,
+    images: { [image]: {} },
+    budget: { sandboxes: 2 },
+    sweep: false,
+    memorySnapshots: true
+  })
 
 // What the library records is flushed to the disk: in memory, where there is a folder for that, it takes no time.
 const temporary = Fs.existsSync("/dev/shm") ? "/dev/shm" : Os.tmpdir()

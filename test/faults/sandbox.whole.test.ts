@@ -4,6 +4,7 @@ import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../src/LightboxError.ts"
 import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
+import * as Snapshot from "../../src/Snapshot.ts"
 import { image, matrix, type Operation, type Surface } from "./matrix.ts"
 
 const launch = Sandbox.launch({ name: "box", image })
@@ -20,6 +21,10 @@ const stopped = Effect.andThen(
 )
 
 const services = { one: { command: "exec sleep 1000" }, two: { command: "sleep 1000", dependsOn: ["one"] } }
+
+const warm = Snapshot.build(Snapshot.make("warm", image).pipe(Snapshot.defaults({ services: { one: services.one } })), {
+  warm: true
+})
 
 const kept = Effect.andThen(Effect.scoped(Sandbox.launch({ name: "box", image, detached: true })), Sandbox.stop("box"))
 
@@ -69,7 +74,7 @@ const surface: Surface = {
   // A fork is a capture and launches, which fail on their own.
   others: ["ExecResult", "fork", "Sandbox", "decodeText", "isSandbox", "layerConfig", "splitLines"],
   instance: alone,
-  fields: ["name", "id", "ports", "guest"]
+  fields: ["name", "id", "ports", "resumed", "guest"]
 }
 
 matrix("Sandbox", surface, [
@@ -96,6 +101,14 @@ matrix("Sandbox", surface, [
   { name: "restart", given: there, run: Sandbox.restart("box") },
   { name: "remove", given: stopped, run: Sandbox.remove("box") },
   { name: "remove with force", given: there, run: Sandbox.remove("box", { force: true }) },
+  { name: "launch that resumes", stored: warm, run: Sandbox.launch({ snapshot: "warm", onResume: "true" }) },
+  {
+    name: "fork with memory",
+    given: Sandbox.launch({ name: "box", image, services: { one: services.one } }),
+    run: Effect.flatMap(Sandbox.connect("box"), (sandbox) => Sandbox.fork(sandbox, { memory: true }))
+  },
+  { name: "pause", given: there, run: Sandbox.pause("box") },
+  { name: "resume", given: Effect.andThen(there, Sandbox.pause("box")), run: Sandbox.resume("box") },
   { name: "stop", given: there, run: Sandbox.stop("box") },
   { name: "kill", given: there, run: Sandbox.kill("box") },
   { name: "list", given: there, run: Sandbox.list() },
@@ -169,6 +182,12 @@ matrix("Sandbox", surface, [
   over("logs", (sandbox) => Stream.runDrain(sandbox.logs())),
   over("modify", (sandbox) => sandbox.modify({ labels: { team: "platform" }, apply: "next-start" })),
   over("info", (sandbox) => sandbox.info),
+  over("pause and resume a connected one", (sandbox) => Effect.andThen(sandbox.pause, sandbox.resume)),
+  {
+    name: "growRootDisk",
+    given: Sandbox.launch({ name: "box", image, rootDisk: "copy" }),
+    run: Effect.flatMap(Sandbox.connect("box"), (sandbox) => sandbox.growRootDisk("8G"))
+  },
   { name: "stop a running sandbox", given: there, run: whileRunning((sandbox) => sandbox.stop()) },
   { name: "kill a running sandbox", given: there, run: whileRunning((sandbox) => sandbox.kill) },
   { name: "detach", run: Effect.flatMap(alone, (sandbox) => sandbox.detach) },

@@ -73,6 +73,14 @@ matrix(
     { name: "build of another result", stored: builtOnce, run: Snapshot.build(tools(2), { keep: 1 }), always: isWhole },
     { name: "build with force", stored: builtOnce, run: Snapshot.build(tools(1), { force: true }), always: isWhole },
     {
+      name: "build with its memory",
+      stored: builtOnce,
+      run: Snapshot.build(tools(1).pipe(Snapshot.defaults({ services: { idle: { command: "exec sleep 1000" } } })), {
+        warm: true
+      }),
+      always: isWhole
+    },
+    {
       name: "build that keeps its builder",
       run: Snapshot.build(tools(1), { keepBuilder: true }),
       // Kept after a failure, too, running or not.

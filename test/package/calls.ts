@@ -38,8 +38,10 @@ export const calls: { readonly [module: string]: Calls } = {
     kill: Sandbox.kill("a"),
     launch: Sandbox.launch({ image: "absent" }),
     list: Sandbox.list(),
+    pause: Sandbox.pause("a"),
     remove: Sandbox.remove("a"),
     restart: Sandbox.restart("a"),
+    resume: Sandbox.resume("a"),
     start: Sandbox.start("a"),
     stop: Sandbox.stop("a"),
     waitFor: Sandbox.waitFor("a", "running")

@@ -106,6 +106,8 @@ export const everything = {
       dependsOn: ["db"]
     }
   },
+  resume: "required",
+  onResume: ["renew", "--all"],
   labels: { team: "platform" },
   logLevel: "debug",
   metricsInterval: "off"

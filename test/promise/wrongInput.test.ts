@@ -178,6 +178,7 @@ const build: Wrong<Lightbox.BuildOptions> = {
   keep: [0, ...notCount],
   debugBuilder: notFlag,
   pullPolicy,
+  warm: notFlag,
   verbose: notFlag,
   onEvent: [5, null, {}]
 }
@@ -254,6 +255,8 @@ const launch: Wrong<Lightbox.LaunchSettings> = {
     { a: { command: "x", dependsOn: ["b"] } },
     ...probes.map((ready) => ({ a: { command: "x", ready } }))
   ],
+  resume: ["x", 5, null],
+  onResume: ["", " ", 5, null, [], [""], ["a", 5], ["a", Redacted.make("x")]],
   overwrite: notFlag,
   detached: notFlag,
   verbose: notFlag
@@ -267,6 +270,7 @@ const defaults: Wrong<Lightbox.SnapshotDefaults> = {
   cmd: ["sh", 5, null, [5]],
   ports: [5, null, { http: 80 }, { 80: 70_000 }, [{}]],
   services: [...launch.services, { a: { command: "x", env: { A: Redacted.make("x") } } }],
+  onResume: launch.onResume,
   labels: [...config.labels, { "lightbox.role": "pool" }]
 }
 
@@ -306,6 +310,7 @@ const pool: Wrong<Lightbox.PoolSettings> = {
   max: [0, undefined, ...notCount],
   timeToLiveMs: millis,
   rollOver: ["x", null],
+  fork: notFlag,
   healthCheck: [5, null, { interval: 5 }, { intervalMs: 0 }, { timeoutMs: "x" }],
   prepare: [5, null, {}]
 }
@@ -740,6 +745,9 @@ describe("invalid input to methods", () => {
       stop: row(on(sandbox, "stop"), [], {}, stop),
       stopAndWait: row(on(sandbox, "stopAndWait")),
       kill: row(on(sandbox, "kill")),
+      pause: row(on(sandbox, "pause")),
+      resume: row(on(sandbox, "resume")),
+      growRootDisk: row(on(sandbox, "growRootDisk"), ["8G"], { size: ["1X", null, {}, undefined] }),
       detach: row(on(sandbox, "detach")),
       raw: row(on(sandbox, "raw"))
     }
@@ -872,6 +880,8 @@ describe("invalid input to methods", () => {
       waitFor: row(on(handle, "waitFor"), ["running"], { status: ["x", 5, null, undefined] }, stop),
       logs: row(first(on(handle, "logs")), [], {}, logs),
       stop: row(on(handle, "stop"), [], {}, stop),
+      pause: row(on(handle, "pause")),
+      resume: row(on(handle, "resume")),
       kill: row(on(handle, "kill")),
       remove: row(on(handle, "remove"), [], {}, force),
       refresh: row(on(handle, "refresh"))
@@ -887,6 +897,7 @@ describe("invalid input to methods", () => {
     const forks: Wrong<Lightbox.ForkOptions> = {
       ...call,
       count: [0, 1001, ...notCount],
+      memory: notFlag,
       name: launch.name,
       options: [5, null, { name: "n" }, { image }, { workdir: "relative" }, { env: 5 }]
     }

@@ -55,6 +55,8 @@ export const operations: { readonly [module: string]: ReadonlyArray<string> } = 
     "restart",
     "stop",
     "kill",
+    "pause",
+    "resume",
     "remove",
     "list",
     "get",
@@ -72,6 +74,7 @@ export const operations: { readonly [module: string]: ReadonlyArray<string> } = 
     "info",
     "metrics",
     "modify",
+    "growRootDisk",
     "ping",
     "touch",
     "detach",
@@ -132,6 +135,11 @@ export const attributes: ReadonlyArray<Attribute> = [
     spans: [...named, "SandboxPool.acquire"],
     on: "`SandboxPool.acquire`, and those of `Sandbox` except for `group`, `fork`, `list`, `forward` and files",
     meaning: "name of the sandbox"
+  },
+  {
+    name: "lightbox.resumed",
+    spans: ["Sandbox.launch"],
+    meaning: "`memory`, if it resumed the machine of a snapshot instead of booting"
   },
   {
     name: "lightbox.exit_code",

@@ -55,6 +55,9 @@ const useSandbox = (sandbox: Sandbox.Sandbox) =>
     yield* attempt(sandbox.info)
     yield* attempt(sandbox.metrics)
     yield* attempt(sandbox.modify({}))
+    yield* attempt(sandbox.growRootDisk("1G"))
+    yield* attempt(sandbox.pause)
+    yield* attempt(sandbox.resume)
     yield* attempt(sandbox.ping)
     yield* attempt(sandbox.touch)
     for (const file of [
@@ -118,6 +121,10 @@ export const work: Effect.Effect<void, unknown, Services | Scope.Scope> = Effect
     )
   )
   yield* attempt(Sandbox.remove("one", { force: true }))
+  yield* Snapshot.build(Snapshot.make("warm", "plain"), { warm: true })
+  yield* Effect.scoped(
+    Effect.andThen(Sandbox.launch({ snapshot: "warm" }), Sandbox.launch({ snapshot: "warm", resources: { cpus: 2 } }))
+  )
   yield* Effect.scoped(
     Effect.gen(function* () {
       const pool = yield* SandboxPool.make({ image: "plain", max: 2 })
@@ -132,4 +139,4 @@ export const work: Effect.Effect<void, unknown, Services | Scope.Scope> = Effect
 })
 
 /** The twin, with the image that the work uses. */
-export const twin = MicrosandboxMemory.layer({ images: { plain: {} } })
+export const twin = MicrosandboxMemory.layer({ images: { plain: {} }, memorySnapshots: true })

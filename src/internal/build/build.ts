@@ -46,6 +46,7 @@ import { callDecoder, optionsDecoder } from "../config/validation.ts"
 import { BuildFields, type Context, method, Options } from "./context.ts"
 import { runUnit } from "./attempts.ts"
 import * as Takes from "./takes.ts"
+import * as Warm from "./warm.ts"
 import { makeKeyOf } from "../plan/otherKeys.ts"
 import { type Builders, isMoved, makeBuilders, pull } from "./builders.ts"
 import { announceChain, encodeChain, isWantedByOthers } from "./sharedBeginnings.ts"
@@ -71,6 +72,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
   const options = yield* decodeOptions(input)
   const driver = yield* Microsandbox.Microsandbox
   const store = makeStore(driver, yield* Ownership.Ownership)
+  if (options.warm === true) yield* Warm.operationsOf(driver)
   const services = yield* Launch.services
   const prepared = yield* Units.prepare(method, definition)
   yield* Effect.annotateCurrentSpan({
@@ -134,6 +136,7 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
       const work = Effect.gen(function* () {
         const attempt = (base: Effect.Effect<Microsandbox.ImageResolution, LightboxError>) =>
           Effect.scoped(produce(context, prepared, base)).pipe(
+            Effect.flatMap((outcome) => warm(context, prepared, outcome)),
             Effect.flatMap((outcome) =>
               Effect.map(commit(context, prepared, outcome), (snapshot) => ({ outcome, snapshot }))
             ),
@@ -165,6 +168,21 @@ export const build = Effect.fn("Snapshot.build")(function* <E, R>(
     })
   ).pipe(Metrics.observing({ count: Metrics.builds, duration: Metrics.buildDuration, byOutcome: true }))
 })
+
+/** Takes the warm result, if that is wanted, in place of the cold one. */
+const warm = <E, R>(
+  context: Context<E, R>,
+  prepared: Units.Prepared<E, R>,
+  outcome: Outcome<E, R>
+): Effect.Effect<Outcome<E, R>, LightboxError> => {
+  if (context.options.warm !== true) return Effect.succeed(outcome)
+  const { planned, result } = outcome
+  const key = result.labels[keyLabel] ?? planned.key
+  return Effect.map(Warm.warmed(context, prepared, result, key, planned.units.length), (result) => ({
+    ...outcome,
+    result
+  }))
+}
 
 /** Builds a definition that another one copies from, such as a stage. It has a name, so that its result is kept. */
 const buildOther = (

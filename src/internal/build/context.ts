@@ -28,6 +28,7 @@ export const BuildFields = {
   keep: Schema.optional(intBetween(1, 1000)),
   keepBuilder: Schema.optional(Schema.Boolean),
   pullPolicy: SandboxConfig.fields.pullPolicy,
+  warm: Schema.optional(Schema.Boolean),
   onEvent: Schema.optional(Func)
 }
 

@@ -56,7 +56,8 @@ const opened = Effect.fnUntraced(function* (
     : yield* Effect.flatMap(decoder(SnapshotReference, method, field)(source), (reference) =>
         Names.resolve(driver, store, method, reference)
       )
-  return yield* Sandbox.launch({ ...options, snapshot: { path } })
+  // The disk is compared: a machine that resumes would change it.
+  return yield* Sandbox.launch({ ...options, snapshot: { path }, resume: false })
 })
 
 interface Folder {

@@ -1,4 +1,4 @@
-/** `start`, `stop`, `restart`, `kill` and `wait`. */
+/** `start`, `stop`, `restart`, `kill`, `pause`, `resume` and `wait`. */
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -30,7 +30,7 @@ const timeout = Flags.duration("timeout", "Kill it if it has not shut down after
  */
 const changeEach = Effect.fnUntraced(function* <R>(
   names: ReadonlyArray<string>,
-  done: "started" | "stopped" | "restarted" | "killed",
+  done: "started" | "stopped" | "restarted" | "killed" | "paused" | "resumed",
   already: ReadonlyArray<SandboxStatus>,
   change: (name: string) => Effect.Effect<unknown, LightboxError, R>
 ) {
@@ -73,6 +73,17 @@ export const kill = Command.make("kill", { names }, ({ names }) =>
   Command.withDescription("Kill sandboxes immediately, without a shutdown, and keep their disks"),
   Command.provide(driver())
 )
+
+export const pause = Command.make("pause", { names }, ({ names }) =>
+  changeEach(names, "paused", ["paused"], Sandbox.pause)
+).pipe(
+  Command.withDescription("Halt sandboxes, which keep their memory (preview: needs a runtime that can do so)"),
+  Command.provide(driver())
+)
+
+export const resume = Command.make("resume", { names }, ({ names }) =>
+  changeEach(names, "resumed", ["running"], Sandbox.resume)
+).pipe(Command.withDescription("Let paused sandboxes go on, with the right time"), Command.provide(driver()))
 
 const awaited = ["stopped", "running", "removed"] as const
 

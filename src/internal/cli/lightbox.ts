@@ -32,7 +32,7 @@ import { ended } from "./ended.ts"
 import { image, images, pull, rmi } from "./images.ts"
 import { inspect, logs } from "./inspect.ts"
 import { job, jobs } from "./jobs.ts"
-import { kill, restart, start, stop, wait } from "./lifecycle.ts"
+import { kill, pause, restart, resume, start, stop, wait } from "./lifecycle.ts"
 import { demo, doctor, init, sweep } from "./machine.ts"
 import { context } from "./serve/context.ts"
 import { host } from "./serve/host.ts"
@@ -54,7 +54,24 @@ export const lightbox = Command.make("lightbox").pipe(
     { group: "SNAPSHOTS", commands: [build, plan, builds, ls, history, diff, tag, rollback, prune, save, load, push] },
     {
       group: "SANDBOXES",
-      commands: [runCommand, up, ps, ended, inspect, start, stop, restart, kill, wait, commit, fork, rm, sweep]
+      commands: [
+        runCommand,
+        up,
+        ps,
+        ended,
+        inspect,
+        start,
+        stop,
+        restart,
+        kill,
+        pause,
+        resume,
+        wait,
+        commit,
+        fork,
+        rm,
+        sweep
+      ]
     },
     { group: "INSIDE A SANDBOX", commands: [exec, shell, cp, logs, port, proxy, top] },
     { group: "JOBS", commands: [jobs, job] },

@@ -140,23 +140,28 @@ export const fork = Command.make(
   {
     sandbox: Argument.String("sandbox").pipe(Argument.withDescription("Name of a running sandbox")),
     count: Flags.count("count", "COUNT", "Number of copies (default: 1)").pipe(Flag.withAlias("n")),
+    memory: Flags.toggle("memory", "Copy the memory, too, without a restart (preview: needs a runtime that can do so)"),
     name: Flags.text("name", "NAME", "The copies are NAME-1, NAME-2 and so on (default: generated names)")
   },
   Effect.fnUntraced(
-    function* ({ count, name, sandbox }) {
+    function* ({ count, memory: withMemory, name, sandbox }) {
       const original = yield* Sandbox.connect(sandbox)
       const { cpus, memory } = yield* original.info
-      const options = { resources: { cpus, memory } }
-      const copies = yield* Sandbox.fork(original, { count, name, options })
+      const copies = yield* Sandbox.fork(
+        original,
+        withMemory ? { count, name, memory: true } : { count, name, options: { resources: { cpus, memory } } }
+      )
       yield* Effect.forEach(copies, ({ detach }) => detach, { discard: true })
       const names = copies.map(({ name }) => name)
       yield* print(Shapes.Changed, { forked: names }, { full: names.join("\n") })
     },
     Effect.scoped,
-    Effect.mapError(nameFlags({ name: "--name", count: "--count" }))
+    Effect.mapError(nameFlags({ name: "--name", count: "--count", memory: "--memory" }))
   )
 ).pipe(
-  Command.withDescription("Boot copies of a sandbox's disk, with its processors and memory, and leave them running"),
+  Command.withDescription(
+    "Boot copies of a sandbox's disk, with its processors and memory size, and leave them running"
+  ),
   Command.withExamples([{ command: "lightbox fork box -n 3 --name try", description: "Boot try-1, try-2 and try-3" }]),
   Command.provide(driver())
 )

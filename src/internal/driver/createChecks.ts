@@ -57,6 +57,20 @@ export const withDefaults = (
     : Effect.fail(invalid(method, `resources.${wrong.path[0]}`, wrong.issue))
 }
 
+/** Refuses to resume on a driver that can only boot. */
+export const requireBoot = ({ resume }: Microsandbox.CreateSandbox): Effect.Effect<void, LightboxError> =>
+  resume === undefined
+    ? Effect.void
+    : Effect.fail(
+        new LightboxError({
+          method,
+          reason: new Unsupported({
+            feature: "resume",
+            problem: "this driver cannot resume a machine; it boots the disk"
+          })
+        })
+      )
+
 /** Refuses a path as the name, options that need an image when a snapshot boots, and the reverse. */
 export const checkCombination = ({
   config: { ephemeral, patches = [], resources, rootDisk },

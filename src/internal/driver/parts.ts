@@ -24,6 +24,15 @@ export const localCapabilities: Microsandbox.Capabilities = {
   pause: false
 }
 
+/** The capabilities of a driver whose `memory` is not offered to others. */
+export const withoutMemory = (capabilities: Microsandbox.Capabilities): Microsandbox.Capabilities => ({
+  ...capabilities,
+  captureRunning: false,
+  fork: false,
+  memorySnapshots: false,
+  pause: false
+})
+
 /** The operations with the name of a resource in theirs, and others by name. */
 type Part<Resource extends string, Others extends keyof Driver = never> = Pick<
   Driver,

@@ -18,6 +18,7 @@ import type * as Ownership from "../../Ownership.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import { decoder, invalid } from "../config/validation.ts"
 import { mustAsk } from "../driver/imageReference.ts"
+import { withoutMemory } from "../driver/parts.ts"
 import * as Protocol from "../driver/remote/protocol.ts"
 import { fromJson } from "../driver/remote/values.ts"
 import * as HomeFiles from "../ownership/files.ts"
@@ -428,7 +429,7 @@ export const make = (context: Context) => {
         host: context.host,
         version,
         // Those of a volume are on this machine, which the program does not see.
-        capabilities: { ...capabilities, volumeFiles: false }
+        capabilities: { ...withoutMemory(capabilities), volumeFiles: false }
       }
     }),
     renew: reading(() => Effect.void),

@@ -17,6 +17,7 @@ import type * as Ownership from "../../Ownership.ts"
 import * as Directory from "../directory/directory.ts"
 import * as Directories from "../directory/open.ts"
 import * as FleetDriver from "../driver/fleet/driver.ts"
+import { withoutMemory } from "../driver/parts.ts"
 import * as Keeper from "../fleet/keeper.ts"
 import * as HomeFiles from "../ownership/files.ts"
 import { compose } from "../reaper/compose.ts"
@@ -329,7 +330,7 @@ export const make = Effect.fnUntraced(function* (
       version: driver.version,
       architecture: process.arch,
       labels: options.labels,
-      capabilities: { ...driver.capabilities, volumeFiles: false },
+      capabilities: { ...withoutMemory(driver.capabilities), volumeFiles: false },
       cpus: Os.availableParallelism(),
       ...(options.prune === undefined ? {} : { prune: Keeper.encodePrune(options.prune) })
     })

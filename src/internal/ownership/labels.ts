@@ -24,6 +24,12 @@ export const optionsLabel = "lightbox.options"
 /** The snapshot that a sandbox was launched from, by name or path. */
 export const snapshotLabel = "lightbox.snapshot"
 
+/** Processors of a machine that was captured with its memory. */
+export const cpusLabel = "lightbox.machine.cpus"
+
+/** Bytes of memory of a machine that was captured with it. */
+export const memoryLabel = "lightbox.machine.memory"
+
 /** Prefix of generated names. */
 export const generatedPrefix = "lightbox-"
 

@@ -48,6 +48,9 @@ export const renewedKey = (key: string, nonce: string): string => hash([key, non
 /** The key of an image without steps. */
 export const baseKey = (imageDigest: string): string => hash(["lightbox", builderVersion, imageDigest])
 
+/** The key of a result that is captured with its memory, by that of its disk and what its machine depends on. */
+export const warmKey = (key: string, machine: unknown): string => hash(["warm", builderVersion, key, machine])
+
 /** Computes the keys of all units. Each depends on the one before. */
 export const keyUnits = Effect.fnUntraced(function* <E, R>(
   method: string,

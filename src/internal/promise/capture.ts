@@ -103,6 +103,11 @@ export const captureSnapshot = async (sandbox: Sandbox | string, options: Captur
 export interface ForkOptions extends CallOptions {
   /** Number of copies, 1 to 1,000. Default: 1. */
   count?: number | undefined
+  /**
+   * Copy the memory, too: the copies go on where the original is, which is not restarted, with its options and without
+   * published ports. A preview, for runtimes that can do so; others reject with the reason `Unsupported`. Default: `false`.
+   */
+  memory?: boolean | undefined
   /** The copies are named after it, such as `worker-1`. Default: unique names. */
   name?: string | undefined
   /**
@@ -151,6 +156,7 @@ const decodeFork = checked(
   Schema.Struct({
     ...callFields,
     count: Schema.optional(intBetween(1, 1000)),
+    memory: Schema.optional(Schema.Boolean),
     name: Schema.optional(Name),
     options: Schema.optional(ForkFields)
   })

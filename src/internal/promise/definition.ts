@@ -22,6 +22,7 @@ import {
   Name,
   optionsStruct,
   parsed,
+  PlainCommandLine,
   recordOf,
   User
 } from "../config/schemas.ts"
@@ -57,6 +58,7 @@ const Defaults = optionsStruct<Omit<SnapshotDefaults, "ports"> & Pick<Options, "
   cmd: Schema.optional(Schema.Array(CString)),
   ports: SandboxConfig.fields.ports,
   services: Schema.optional(ServicesSchema),
+  onResume: Schema.optional(PlainCommandLine),
   labels: Schema.optional(recordOf(CString, checkOwnLabel))
 })
 

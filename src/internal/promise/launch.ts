@@ -10,7 +10,17 @@ import type { LightboxError } from "../../LightboxError.ts"
 import { type Options, SandboxConfig } from "../../SandboxConfig.ts"
 import * as Sandboxes from "../../Sandbox.ts"
 import type * as Plain from "../config/plain.ts"
-import { Env, Func, GuestPath, ImageReference, Labels, Name, notBlank, optionsStruct } from "../config/schemas.ts"
+import {
+  Env,
+  Func,
+  GuestPath,
+  ImageReference,
+  Labels,
+  Name,
+  notBlank,
+  optionsStruct,
+  PlainCommandLine
+} from "../config/schemas.ts"
 import { checkObject, decoder, renameFields } from "../config/validation.ts"
 import { Resources } from "./definition.ts"
 import { callFields, Millis } from "./input.ts"
@@ -61,6 +71,17 @@ export interface SandboxSettings {
    * by root. Not allowed with a snapshot. Default: none.
    */
   patches?: ReadonlyArray<Plain.Patch> | undefined
+  /**
+   * Whether to resume the machine of a snapshot that was built with `warm`. `true` resumes it, and boots the disk if that
+   * fails, which `resumed` of the sandbox tells; `"required"` rejects instead, and `false` boots the disk. Snapshots without
+   * memory always boot. Default: `true`.
+   */
+  resume?: boolean | "required" | undefined
+  /**
+   * A script for the sandbox's shell, or a program and its arguments, that runs when the sandbox has resumed, before the
+   * launch resolves. `LIGHTBOX_INSTANCE` is an id that no other copy has. If it fails, the launch rejects. Default: none.
+   */
+  onResume?: string | readonly [program: string, ...args: ReadonlyArray<string>] | undefined
   /** Log level of the virtual machine. Default: the runtime's. */
   logLevel?: "trace" | "debug" | "info" | "warn" | "error" | undefined
   /** Interval between metrics samples, or `"off"`. Default: 1,000. */
@@ -113,6 +134,8 @@ export const sandboxFields = {
   pullPolicy: core.pullPolicy,
   registry: Schema.optional(RegistrySchema),
   patches: core.patches,
+  resume: core.resume,
+  onResume: Schema.optional(PlainCommandLine),
   logLevel: core.logLevel,
   metricsIntervalMs: Schema.optional(Schema.Union([Schema.Literal("off"), Millis])),
   onPullProgress: Schema.optional(Func),

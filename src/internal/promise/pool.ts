@@ -55,6 +55,11 @@ export interface PoolSettings {
   /** How often to check each sandbox, and how long it may take to respond. Default: 1,000 each. */
   healthCheck?: { readonly intervalMs?: number | undefined; readonly timeoutMs?: number | undefined } | undefined
   /**
+   * Keep one more sandbox running, and make all others copies of it with its memory. They publish no ports. A preview, for
+   * runtimes that can do so; others reject with the reason `Unsupported`. Default: `false`, each boots.
+   */
+  fork?: boolean | undefined
+  /**
    * Prepares a state that takes long, such as a database with its data: runs once, in a sandbox with the options of the
    * others, services included. That sandbox is stopped, and all others are forks of it: they boot from a copy of its
    * disk. Its processes, memory, `/tmp`, `/run` and mounts are not part of the copy. Pass the options on, so that what
@@ -266,6 +271,7 @@ const Pool = Schema.Struct({
  */
 export const createPool = async (options: PoolOptions): Promise<SandboxPool> => {
   const {
+    fork,
     healthCheck,
     max,
     min,
@@ -276,6 +282,7 @@ export const createPool = async (options: PoolOptions): Promise<SandboxPool> => 
   } = decodeSandbox(Pool, "createPool", options)
   const made = Pools.make({
     ...toCore(fields, options.onPullProgress),
+    fork,
     min,
     max,
     prepare: options.prepare && calling('"prepare"', options.prepare),

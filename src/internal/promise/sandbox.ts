@@ -214,6 +214,14 @@ export class SandboxHandle {
       Stream.unwrap(Microsandbox.Microsandbox.useSync((driver) => Logs.read(driver, this.#info, query)))
     )("SandboxHandle.logs", options)
   }
+  /** Halts the sandbox, which keeps its memory. Rejects with the reason `Unsupported` if the runtime cannot do so. */
+  async pause(options?: CallOptions): Promise<void> {
+    await run(Sandboxes.pause(this.name), signalOf("SandboxHandle.pause", options))
+  }
+  /** Lets the paused sandbox go on, and sets its clock. */
+  async resume(options?: CallOptions): Promise<void> {
+    await run(Sandboxes.resume(this.name), signalOf("SandboxHandle.resume", options))
+  }
   /** Ends the virtual machine immediately. */
   async kill(options?: CallOptions): Promise<void> {
     await runDriver((driver) => driver.killSandbox(this.#info), signalOf("SandboxHandle.kill", options))
@@ -328,6 +336,11 @@ export class Sandbox implements AsyncDisposable {
   static async remove(name: string, options?: RemoveOptions): Promise<void> {
     const { signal, ...rest } = decodeRemove({}, options)
     await run(Sandboxes.remove(name, rest), signal)
+  }
+
+  /** `"memory"`: the launch or the fork resumed a captured machine, whose processes go on. `null` if it booted. */
+  get resumed(): "memory" | null {
+    return this.#sandbox.resumed ?? null
   }
 
   /** Runs a program without a shell and returns its output. */
@@ -460,6 +473,21 @@ export class Sandbox implements AsyncDisposable {
     await this.stop(options)
     const { status } = await run(this.#use().info, signalOf("Sandbox.stopAndWait", options))
     return { code: status === "stopped" ? 0 : 1, success: status === "stopped" }
+  }
+  /**
+   * Halts the sandbox, which keeps its memory. What is sent to it waits until it resumes. Rejects with the reason
+   * `Unsupported` if the runtime cannot do so.
+   */
+  async pause(options?: CallOptions): Promise<void> {
+    await run(this.#use().pause, signalOf("Sandbox.pause", options))
+  }
+  /** Lets a paused sandbox go on, and sets its clock. */
+  async resume(options?: CallOptions): Promise<void> {
+    await run(this.#use().resume, signalOf("Sandbox.resume", options))
+  }
+  /** Grows the root disk while the sandbox runs, to a size such as `"8G"`. It cannot shrink. */
+  async growRootDisk(size: Exclude<Plain.Size, number>, options?: CallOptions): Promise<void> {
+    await run(this.#use().growRootDisk(size), signalOf("Sandbox.growRootDisk", options))
   }
   /** Ends the virtual machine immediately, even if commands hang. */
   async kill(options?: CallOptions): Promise<void> {

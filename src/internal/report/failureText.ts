@@ -327,7 +327,9 @@ export const hintFor = (way: Way, { builder, method, reason, step }: LightboxErr
           ? "`lightbox build --force` builds it again"
           : "Build it again"
     case "SecretLeaked":
-      return "Do not write it to the disk, not even to a file that is removed later: that erases nothing"
+      return reason.place === "memory"
+        ? "Do not give it to a service of the snapshot: whatever runs when the memory is captured is in every copy"
+        : "Do not write it to the disk, not even to a file that is removed later: that erases nothing"
     case "StoreBusy":
       return "Try again when the other process is done"
     case "NoSpace":

@@ -59,6 +59,12 @@ export const launchDuration = seconds(
   [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 )
 
+export const resumes = counter(
+  "lightbox_resumes_total",
+  "{launch}",
+  "Launches of snapshots with memory that resumed the captured machine, or tried to and booted the disk"
+)
+
 export const waitingLaunches = gauge(
   "lightbox_launches_waiting",
   "{launch}",
@@ -146,6 +152,11 @@ export const instruments: ReadonlyArray<Instrument> = [
   { area: "Builds", metric: stepFailures },
   { area: "Sandboxes", metric: launches, attributes: { outcome: outcomes } },
   { area: "Sandboxes", metric: launchDuration },
+  {
+    area: "Sandboxes",
+    metric: resumes,
+    attributes: { outcome: "`resumed`, or `booted` if that failed" }
+  },
   { area: "Sandboxes", metric: waitingLaunches },
   {
     area: "Sandboxes",

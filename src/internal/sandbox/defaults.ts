@@ -1,4 +1,4 @@
-/** The launch defaults of a snapshot that is to be booted. */
+/** What a snapshot brings along to a launch: its launch defaults and, if it was captured with its memory, its machine. */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type { Services } from "../../Driver.ts"
@@ -8,6 +8,7 @@ import * as Ownership from "../../Ownership.ts"
 import type { BootableSnapshot } from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
 import { isEntryName } from "../config/schemas.ts"
+import { cpusLabel, memoryLabel } from "../ownership/labels.ts"
 import { decoder } from "../config/validation.ts"
 import { currentOf, recordIfUnderstood } from "../store/links.ts"
 import { make as makeStore } from "../store/store.ts"
@@ -40,3 +41,39 @@ export const read = Effect.fnUntraced(function* (
   if (current === undefined) yield* Effect.logWarning(`The launch defaults of snapshot "${name}" cannot be read`)
   return current?.defaults ?? {}
 })
+
+const numberIn = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text))
+
+/** The machine that was captured with a snapshot, if there is one that the driver can resume. */
+export const machineOf = Effect.fnUntraced(function* (
+  name: string
+): Effect.fn.Return<
+  Pick<SandboxConfig.Resources, "cpus" | "memory"> | undefined,
+  LightboxError,
+  Microsandbox.Microsandbox
+> {
+  const { capabilities, getSnapshot, memory } = yield* Microsandbox.Microsandbox
+  if (memory === undefined || !capabilities.memorySnapshots) return undefined
+  const found = yield* getSnapshot(name).pipe(
+    // The boot says so.
+    Effect.catchReasons("LightboxError", {
+      NotFound: () => Effect.undefined,
+      SnapshotDamaged: () => Effect.undefined
+    })
+  )
+  if (found?.memory === undefined) return undefined
+  const { [cpusLabel]: cpus, [memoryLabel]: size } = found.labels
+  return { cpus: numberIn(cpus), memory: numberIn(size) }
+})
+
+/** Lays options over the machine that is resumed: it keeps its processors and its memory. */
+export const withMachine = <A extends Pick<SandboxConfig.Options, "resources">>(
+  options: A,
+  { cpus, memory }: Pick<SandboxConfig.Resources, "cpus" | "memory">
+): A => {
+  const { resources } = options
+  return {
+    ...options,
+    resources: { ...resources, cpus: resources?.cpus ?? cpus, memory: resources?.memory ?? memory }
+  }
+}

@@ -63,7 +63,12 @@ const withoutDefaults = (options: Fields, defaults: Fields): Fields =>
 
 /** Digests, because an environment has secrets. Pull options do not describe the sandbox. */
 const digestsOf = ({ _tag, ...source }: Source, asked: SandboxConfig): Digests => {
-  const { mounts = {}, resources = {}, rootDisk, ...config } = Struct.omit(asked, ["name", "pullPolicy", "registry"])
+  const {
+    mounts = {},
+    resources = {},
+    rootDisk,
+    ...config
+  } = Struct.omit(asked, ["name", "pullPolicy", "registry", "resume"])
   const compared = {
     ...withoutDefaults(config, defaults),
     resources: withoutDefaults({ ...resources }, defaultResources),

@@ -177,6 +177,50 @@ const redactedIn = (value: unknown): ReadonlyArray<string> =>
       ? Object.values(value).flatMap(redactedIn)
       : []
 
+const decodeSize = decoder(Bytes, "Sandbox.growRootDisk", "size")
+
+/** The operations of a driver on memory, if it has one of them. */
+const memoryOf = (
+  { memory }: Microsandbox.Microsandbox["Service"],
+  method: string,
+  can: boolean
+): Effect.Effect<Microsandbox.MemoryOperations, LightboxError> =>
+  memory !== undefined && can
+    ? Effect.succeed(memory)
+    : Effect.fail(
+        new LightboxError({
+          method: `Sandbox.${method}`,
+          reason: new Unsupported({ feature: method, problem: "this driver cannot do so with a running sandbox" })
+        })
+      )
+
+/** Halts a sandbox. */
+export const pause = (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxRef
+): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(memoryOf(driver, "pause", driver.capabilities.pause), ({ pauseSandbox }) => pauseSandbox(info))
+
+/** Lets a paused sandbox go on. Its clock has stood still; where it cannot be set, the sandbox runs all the same. */
+export const resume = (
+  driver: Microsandbox.Microsandbox["Service"],
+  info: Microsandbox.SandboxRef,
+  setClock: Effect.Effect<void, LightboxError>
+): Effect.Effect<void, LightboxError> =>
+  Effect.flatMap(memoryOf(driver, "resume", driver.capabilities.pause), ({ resumeSandbox }) =>
+    Effect.andThen(
+      resumeSandbox(info),
+      Effect.ignore(setClock, { log: "Warn", message: `Could not set the clock of sandbox "${info.name}"` })
+    )
+  )
+
+/** Sets the clock of a guest that has stood still. */
+export const setClock = Effect.fnUntraced(function* (guest: Guest.Guest): Effect.fn.Return<void, LightboxError> {
+  const seconds = Math.round((yield* Clock.currentTimeMillis) / 1000)
+  const command = Execution.asRoot("date", "-u", "-s", `@${seconds}`)
+  yield* Execution.collect(guest, "Sandbox.resume", command, { check: true })
+})
+
 /** Creates a handle. Without `detach`, the sandbox belongs to another process. */
 export const make = (
   driver: Microsandbox.Microsandbox["Service"],
@@ -184,7 +228,8 @@ export const make = (
   { guest, renewing }: Pick<Connection, "guest"> & Partial<Connection>,
   detach: Detach = (expires) => (expires === undefined ? Effect.void : noTimeToLive(info.name)),
   config?: SandboxConfig,
-  peers?: Peers
+  peers?: Peers,
+  resumed?: Sandbox["resumed"]
 ): Sandbox => {
   const configured = redactedIn(config)
   const attributes = { "lightbox.sandbox": info.name }
@@ -275,6 +320,7 @@ export const make = (
       name: info.name,
       id: info.id,
       ports: info.ports,
+      resumed,
       guest,
 
       exec: (command, args, options) => exec(withArgv(decodeExec({ command, args }, options)), options),
@@ -332,6 +378,13 @@ export const make = (
       touch: Effect.withSpan(guest.touch, "Sandbox.touch", { attributes }),
       metrics: Effect.withSpan(driver.readMetrics(info), "Sandbox.metrics", { attributes }),
       logs: (query) => Logs.read(driver, info, query),
+      pause: Effect.withSpan(pause(driver, info), "Sandbox.pause", { attributes }),
+      resume: Effect.withSpan(resume(driver, info, setClock(guest)), "Sandbox.resume", { attributes }),
+      growRootDisk: Effect.fn("Sandbox.growRootDisk", { attributes })(function* (size) {
+        const bytes = yield* decodeSize(size)
+        const { growRootDisk } = yield* memoryOf(driver, "growRootDisk", true)
+        yield* growRootDisk(info, bytes)
+      }),
       modify: Effect.fn("Sandbox.modify", { attributes })(function* (change) {
         return yield* driver.modifySandbox(info, yield* decodeModify(change))
       })

@@ -1,14 +1,15 @@
 /** Creates, boots and releases sandboxes. */
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as Admission from "../../Admission.ts"
 import type { Services } from "../../Driver.ts"
 import type * as Guest from "../../Guest.ts"
-import { InUse, LightboxError } from "../../LightboxError.ts"
+import { InUse, LightboxError, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
@@ -56,8 +57,13 @@ const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void
     flag: "a"
   })
 
+/** Few programs need it. */
+const identities = Effect.promise(() => import("./identity.ts"))
+
 interface LaunchOptions {
   readonly config: SandboxConfig
+  /** Whether the source has memory, and the driver can resume it. */
+  readonly canResume: boolean
   readonly timeout: Duration.Duration
   readonly request: Omit<Microsandbox.CreateSandbox, "labels" | "proxy">
   readonly peers?: Peers | undefined
@@ -76,6 +82,7 @@ export const launch = Effect.fnUntraced(function* (
 
 const boot = Effect.fnUntraced(
   function* ({
+    canResume,
     config,
     peers,
     request,
@@ -90,6 +97,13 @@ const boot = Effect.fnUntraced(
     const ownership = yield* Ownership.Ownership
     const admission = yield* Admission.Admission
     const { name } = request
+    if (config.resume === "required" && !canResume) {
+      const problem = "the source has no memory, or the driver cannot resume it"
+      return yield* new LightboxError({
+        method: "Sandbox.launch",
+        reason: new Unsupported({ feature: "resume", problem })
+      })
+    }
     const role = config.labels?.[roleLabel] ?? (request.detached === true ? "detached" : "scoped")
     const report = yield* Progress.once
     // Builds report their own sandboxes.
@@ -102,47 +116,47 @@ const boot = Effect.fnUntraced(
     const note: Ownership.Note = { kind: "sandbox", token: instance, name }
     // Must close after the release below, which still sends messages to the guest.
     const channel = yield* Scope.fork(yield* Effect.scope)
-    const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
     const owned = yield* Metrics.held(Metrics.ownedSandboxes, { role })
-    // Registered before the sandbox exists, so that it is removed whenever it exists.
-    yield* Effect.addFinalizer(() =>
-      Effect.suspend(() =>
-        state.isOwned ? Effect.andThen(release(driver, instance, config, state), ownership.forget(note)) : Effect.void
-      ).pipe(
-        Effect.timeout(timeout),
-        countFailure,
-        Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${name}"` })
-      )
-    )
+    const state = yield* releasing(note, config, timeout)
     yield* ownership.note(note)
-    state.info = yield* admission.boot(
-      driver.createSandbox({
-        ...request,
-        proxy: peers?.proxy,
-        onPullProgress: request.onPullProgress ?? onPullProgress,
-        labels: {
-          ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
-          [instanceLabel]: instance,
-          ...(request.source._tag === "Snapshot" ? { [snapshotLabel]: request.source.name } : {}),
-          [ownerLabel]: yield* ownership.id,
-          [roleLabel]: role
-        }
-      })
-    )
-    const connection = yield* Scope.provide(connect(driver, state.info), channel)
-    state.guest = connection.guest
-    const { guest, info } = state
-    const detach: Detach = (expires) =>
-      driver.detachSandbox(info).pipe(
-        // The sandbox has an owner until this is written.
-        Effect.andThen(
-          Effect.uninterruptible(
-            Effect.andThen(ownership.release(note, expires), Effect.andThen(markDetached(state, room), owned.end))
+    const create: Microsandbox.CreateSandbox = {
+      ...request,
+      proxy: peers?.proxy,
+      onPullProgress: request.onPullProgress ?? onPullProgress,
+      labels: {
+        ...(config.name === undefined ? {} : Drift.labelOf(request.source, config)),
+        [instanceLabel]: instance,
+        ...(request.source._tag === "Snapshot" ? { [snapshotLabel]: request.source.name } : {}),
+        [ownerLabel]: yield* ownership.id,
+        [roleLabel]: role
+      }
+    }
+    const begin = Effect.fnUntraced(function* (resume: Microsandbox.CreateSandbox["resume"]) {
+      const info = yield* admission.boot(driver.createSandbox(resume === undefined ? create : { ...create, resume }))
+      state.info = info
+      const connection = yield* Scope.provide(connect(driver, info), channel)
+      state.guest = connection.guest
+      if (resume !== undefined) yield* (yield* identities).renew(connection.guest, info, instance, config)
+      return { connection, info, guest: connection.guest, resumed: resume }
+    })
+    const undo = Effect.suspend(() => {
+      state.guest = undefined
+      state.info = undefined
+      return removeInstance(driver, instance)
+    })
+    const begun =
+      canResume && config.resume !== false
+        ? begin("memory").pipe(
+            Effect.tap(() => Metric.update(Metric.withAttributes(Metrics.resumes, { outcome: "resumed" }), 1)),
+            config.resume === "required" ? identity : orBegin(name, Effect.andThen(undo, begin(undefined)))
           )
-        )
-      )
+        : begin(undefined)
+    const { connection, guest, info, resumed } = yield* begun
+    if (resumed !== undefined) yield* Effect.annotateCurrentSpan("lightbox.resumed", resumed)
+    const detach: Detach = (expires) => detaching(driver, ownership, info, { expires, note, owned, room, state })
     const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
     yield* addPeers
+    if (resumed !== undefined) yield* (yield* identities).runHook(guest, info, instance, config)
     // Before it is detached: if a service fails, the sandbox is removed.
     const { services = {} } = config
     if (Object.keys(services).length > 0) {
@@ -153,7 +167,7 @@ const boot = Effect.fnUntraced(
     // A boot writes the names anew.
     const renewing: Connection["renewing"] = (restart) =>
       connection.renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
-    const sandbox = make(driver, info, { guest, renewing }, detach, config, peers)
+    const sandbox = make(driver, info, { guest, renewing }, detach, config, peers, resumed)
     state.sandbox = sandbox
     return sandbox
   },
@@ -171,7 +185,59 @@ const markDetached = (state: { isOwned: boolean }, room: Admission.Room): Effect
     room.release
   )
 
-interface LaunchState {
+/** How long a removal may take if nothing else is said. */
+export const releaseTimeout = Duration.seconds(30)
+
+/** Removes a sandbox with the scope. Registered before the sandbox exists, so that it is removed whenever it exists. */
+export const releasing = Effect.fnUntraced(function* (
+  note: Ownership.Note,
+  config: SandboxConfig,
+  timeout: Duration.Duration
+): Effect.fn.Return<LaunchState, never, Services | Scope.Scope> {
+  const driver = yield* Microsandbox.Microsandbox
+  const ownership = yield* Ownership.Ownership
+  const state: LaunchState = { info: undefined, guest: undefined, isOwned: true, sandbox: undefined }
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() =>
+      state.isOwned ? Effect.andThen(release(driver, note.token, config, state), ownership.forget(note)) : Effect.void
+    ).pipe(
+      Effect.timeout(timeout),
+      countFailure,
+      Effect.ignoreCause({ log: "Warn", message: `Could not release sandbox "${note.name}"` })
+    )
+  )
+  return state
+})
+
+/** Keeps a sandbox that {@link releasing} would remove. */
+export const detaching = (
+  driver: Microsandbox.Microsandbox["Service"],
+  ownership: Ownership.Ownership["Service"],
+  info: Microsandbox.SandboxRef,
+  {
+    expires,
+    note,
+    owned,
+    room,
+    state
+  }: {
+    readonly expires: number | undefined
+    readonly note: Ownership.Note
+    readonly owned: Effect.Success<ReturnType<typeof Metrics.held>>
+    readonly room: Admission.Room
+    readonly state: LaunchState
+  }
+): Effect.Effect<void, LightboxError> =>
+  driver.detachSandbox(info).pipe(
+    // The sandbox has an owner until this is written.
+    Effect.andThen(
+      Effect.uninterruptible(
+        Effect.andThen(ownership.release(note, expires), Effect.andThen(markDetached(state, room), owned.end))
+      )
+    )
+  )
+
+export interface LaunchState {
   info: Microsandbox.SandboxInfo | undefined
   guest: Guest.Guest | undefined
   isOwned: boolean
@@ -202,9 +268,44 @@ const release = Effect.fnUntraced(function* (
     return yield* Effect.catchReason(removed, "LightboxError", "Replaced", () => Effect.void)
   }
   // The launch failed or was interrupted; a sandbox it created has our label.
+  yield* removeInstance(driver, instance)
+})
+
+/** Removes what a launch has created, or would have. */
+const removeInstance = Effect.fnUntraced(function* (
+  driver: Microsandbox.Microsandbox["Service"],
+  instance: string
+): Effect.fn.Return<void, LightboxError> {
   const found = yield* driver.listSandboxes({ labels: { [instanceLabel]: instance } })
   yield* Effect.forEach(found, (info) => becauseFailed(driver.removeSandbox(info, { force: true })), { discard: true })
 })
+
+/** Reasons of a resume that say nothing against a boot of the same disk. */
+const ofResume: ReadonlySet<LightboxError["reason"]["_tag"]> = new Set([
+  "BootFailed",
+  "CommandFailed",
+  "CommandNotStarted",
+  "GuestLost",
+  "NotRunning",
+  "SnapshotDamaged",
+  "TimedOut",
+  "Unknown",
+  "Unsupported"
+])
+
+/** After a resume that failed, boots instead, and says so. */
+const orBegin =
+  <A, E, R>(name: string, instead: Effect.Effect<A, E, R>) =>
+  <R2>(resume: Effect.Effect<A, LightboxError, R2>): Effect.Effect<A, LightboxError | E, R | R2> =>
+    Effect.catchIf(
+      resume,
+      ({ reason }) => ofResume.has(reason._tag),
+      (error) =>
+        Effect.logWarning(`Sandbox "${name}" boots from its disk, because it could not resume: ${error.message}`).pipe(
+          Effect.andThen(Metric.update(Metric.withAttributes(Metrics.resumes, { outcome: "booted" }), 1)),
+          Effect.andThen(instead)
+        )
+    )
 
 /** Flushes the guest's pending writes to host folders and disks, within a time limit. */
 const flushMounts = (

@@ -7,6 +7,7 @@
  * time: boots, removals, health checks.
  */
 import type * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,12 +19,13 @@ import * as Metric from "effect/Metric"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
 import * as Defaults from "./defaults.ts"
 import * as Launch from "./launch.ts"
 import type { Services } from "../../Driver.ts"
-import type { LightboxError } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError, Unknown, Unsupported } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
@@ -47,7 +49,8 @@ const method = "SandboxPool.make"
 export const poolFields = {
   min: Schema.optional(intBetween(0, 10_000)),
   max: intBetween(1, 10_000),
-  rollOver: Schema.optional(Schema.Literals(["gradual", "at-once"]))
+  rollOver: Schema.optional(Schema.Literals(["gradual", "at-once"])),
+  fork: Schema.optional(Schema.Boolean)
 }
 
 const decodeOptions = decoder(
@@ -228,12 +231,70 @@ export type CapturePrepared = <E, R, E2, R2>(
   Exclude<R | R2, Scope.Scope> | Services | Scope.Scope
 >
 
+/** Provides all that an effect needs, also where its type is not known. */
+const withContext = <A, E, R>(effect: Effect.Effect<A, E, R>, context: Context.Context<R>): Effect.Effect<A, E> =>
+  Effect.updateContext(effect, (given: Context.Context<never>) => Context.merge(given, context))
+
+/**
+ * Keeps one sandbox for as long as it fits the origin and runs, and returns an effect that copies it with its memory. The
+ * first is there when this returns.
+ */
+const keepParent = Effect.fnUntraced(function* <E>(
+  origin: () => Origin,
+  launch: (source: Sandbox.SourceOptions) => Effect.Effect<Sandbox.Sandbox, LightboxError | E, Services | Scope.Scope>
+): Effect.fn.Return<
+  { readonly copied: Effect.Effect<Sandbox.Sandbox, LightboxError, Services | Scope.Scope> },
+  LightboxError | E,
+  Services | Scope.Scope
+> {
+  const { withMemory } = yield* Effect.promise(() => import("./fork.ts"))
+  const oneAtATime = yield* Semaphore.make(1)
+  const outer = yield* Effect.scope
+  let parent:
+    | { readonly key: string; readonly sandbox: Sandbox.Sandbox; readonly scope: Scope.Closeable; isLost: boolean }
+    | undefined
+  const current = Effect.gen(function* () {
+    const { key, source } = origin()
+    if (parent?.key === key && !parent.isLost) return parent.sandbox
+    if (parent !== undefined) yield* Scope.close(parent.scope, Exit.void)
+    parent = undefined
+    const scope = yield* Scope.fork(outer)
+    const sandbox = yield* launch(source).pipe(
+      Scope.provide(scope),
+      Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+    )
+    const made = { key, sandbox, scope, isLost: false }
+    parent = made
+    yield* Effect.forkIn(
+      Effect.map(sandbox.guest.lost, () => {
+        made.isLost = true
+      }),
+      scope
+    )
+    return sandbox
+  }).pipe(oneAtATime.withPermits(1))
+  yield* current
+  const copied: Effect.Effect<Sandbox.Sandbox, LightboxError, Services | Scope.Scope> = Effect.gen(function* () {
+    const original = yield* current.pipe(
+      Effect.mapError((error) =>
+        isLightboxError(error)
+          ? error
+          : new LightboxError({ method, reason: new Unknown({ problem: "the pool was not prepared", cause: error }) })
+      )
+    )
+    const [copy] = yield* withMemory(original, { method, count: 1, role: "pool" })
+    return copy ?? (yield* Effect.die(new Error("a copy is missing")))
+  })
+  return { copied }
+})
+
 export const make = Effect.fn(method)(function* <E = never, R = never, E2 = never, R2 = never>(
   input: Options<E, R, E2, R2>,
   capturePrepared: CapturePrepared
 ): Effect.fn.Return<SandboxPool, LightboxError | E | E2, Services | Scope.Scope | R | Exclude<R2, Scope.Scope>> {
   yield* checkObject(method, input)
   const {
+    fork: isForked,
     healthCheck,
     image,
     max,
@@ -247,6 +308,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     ...rest
   } = input
   const options = yield* decodeOptions({
+    fork: isForked,
     healthCheck,
     max,
     min,
@@ -270,6 +332,9 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
       "an ephemeral sandbox cannot be captured; remove this option or `ephemeral`"
     )
   }
+  if (options.fork === true && ports !== undefined) {
+    return yield* invalid(method, "ports", "copies of a running sandbox publish no ports; forward them instead")
+  }
   const least = options.min ?? defaultMin
   const lifetime = Duration.toMillis(options.timeToLive ?? Duration.hours(1))
   const interval = options.healthCheck?.interval ?? Duration.seconds(1)
@@ -278,6 +343,10 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   const freshMillis = 2 * Duration.toMillis(interval)
 
   const driver = yield* Microsandbox.Microsandbox
+  if (options.fork === true && (driver.memory === undefined || !driver.capabilities.fork)) {
+    const problem = "this driver cannot copy a running sandbox with its memory"
+    return yield* new LightboxError({ method, reason: new Unsupported({ feature: "fork", problem }) })
+  }
   const services = yield* Launch.services
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
@@ -289,9 +358,15 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
       onPullProgress,
       releaseTimeout
     })
+  const context = yield* Effect.context<Exclude<R2, Scope.Scope>>()
+  /** The sandbox that the others are copies of. */
+  const launchParent = (source: Sandbox.SourceOptions) =>
+    Effect.tap(launch(source, { ...rest, ports: [] }), (sandbox) =>
+      prepare === undefined ? Effect.void : withContext(Effect.scoped(prepare(sandbox)), context)
+    )
   const resolved = yield* resolve(driver, image, snapshot, options.max)
   const { first, readOrigin } =
-    prepare === undefined
+    prepare === undefined || options.fork === true
       ? resolved
       : {
           first: snapshotAt(
@@ -301,8 +376,9 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
           readOrigin: undefined
         }
 
-  const asked = prepare === undefined ? rest : withoutDiskChanges(rest)
+  const asked = prepare === undefined || options.fork === true ? rest : withoutDiskChanges(rest)
   let origin = first
+  const parents = options.fork === true ? yield* keepParent(() => origin, launchParent) : undefined
   let checkedAt = now()
   const members = new Set<Member>()
   /** The members that can be handed out, oldest first. Nobody waits while there are any. */
@@ -408,7 +484,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   // ---------------------------------------------------------------------------
 
   const start = Effect.fnUntraced(function* (source: Sandbox.SourceOptions) {
-    const sandbox = yield* launch(source, asked)
+    const sandbox = yield* parents?.copied ?? launch(source, asked)
     return { sandbox, info: yield* sandbox.info }
   }, Effect.provide(services))
 
@@ -452,8 +528,10 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     failures++
     failed++
     if (booting === 0) {
-      for (const { served } of waiters) Deferred.doneUnsafe(served, Effect.failCause(cause))
+      // A user that tries again at once waits for the next boot: its fiber may run before this goes on.
+      const failed = [...waiters]
       waiters.clear()
+      for (const { served } of failed) Deferred.doneUnsafe(served, Effect.failCause(cause))
     }
     reconcile()
     yield* Metric.update(Metrics.poolBootFailures, 1)

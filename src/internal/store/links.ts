@@ -45,6 +45,7 @@ export const toSnapshot = (
     imageDigest: info.imageDigest,
     ...(info.size === undefined ? {} : { size: info.size }),
     ...(info.allocated === undefined ? {} : { allocated: info.allocated }),
+    ...(info.memory === undefined ? {} : { memory: info.memory }),
     labels: generation?.labels ?? userLabels(info.labels),
     ...(generation?.defaults === undefined ? {} : { defaults: generation.defaults }),
     createdAt: info.createdAt

@@ -10,7 +10,7 @@ const work = part === "sweep" ? () => Reaper.sweep() : parts[part]
 if (work === undefined) throw new Error(`there is no part ${part}`)
 
 Effect.scoped(work("main", "plain", files))
-  .pipe(Effect.provide(MicrosandboxMemory.layer({ home, sweep: false })), Effect.runPromise)
+  .pipe(Effect.provide(MicrosandboxMemory.layer({ home, sweep: false, memorySnapshots: true })), Effect.runPromise)
   .catch((error: unknown) => {
     console.error(error)
     process.exit(1)

@@ -49,7 +49,7 @@ Effect.gen(function* () {
   )
   yield* Effect.provideService(Effect.scoped(work("main", "plain", files)), Microsandbox.Microsandbox, watched)
 })
-  .pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ home }))), Effect.runPromise)
+  .pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ home, memorySnapshots: true }))), Effect.runPromise)
   .then(
     () => cut("the end"),
     (error: unknown) => {

@@ -91,7 +91,7 @@ const begin = (run: Run, work: (typeof parts)[string]) =>
       Microsandbox.Microsandbox,
       watched
     )
-  }).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ home: `${run.folder}/home` }))))
+  }).pipe(Effect.provide(Layer.fresh(MicrosandboxMemory.layer({ home: `${run.folder}/home`, memorySnapshots: true }))))
 
 // =============================================================================
 // The process

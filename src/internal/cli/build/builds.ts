@@ -76,6 +76,10 @@ export const build = Command.make(
       ["auto", "every-step", "final", "marked"],
       "Which results to keep besides the last (default: auto)"
     ),
+    warm: Flags.toggle(
+      "warm",
+      "Capture the memory, too, with services that run: launches resume it (preview: needs a runtime that can do so)"
+    ),
     replaceForeign: Flags.toggle("replace-foreign", "Take over the name of a snapshot made by another tool"),
     progress: Flags.choice(
       "progress",
@@ -93,6 +97,7 @@ export const build = Command.make(
     progress,
     pullPolicy,
     replaceForeign,
+    warm,
     watch,
     ...input
   }) {
@@ -101,6 +106,7 @@ export const build = Command.make(
       return yield* invalid("build", "--progress", "cannot be combined with --json, which prints all events itself")
     }
     if (watch) {
+      if (warm) return yield* invalid("build", "--warm", "cannot be combined with --watch, which builds disks")
       // The first mistake ends it, later ones do not.
       yield* Definitions.load("build", input)
       return yield* Watch.watch(input)
@@ -118,6 +124,7 @@ export const build = Command.make(
             checkpoints,
             replaceForeign,
             pullPolicy,
+            warm,
             onEvent
           }),
         { concurrency: "unbounded" }

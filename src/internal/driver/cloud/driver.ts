@@ -17,7 +17,7 @@ import type * as MicrosandboxCloud from "../../../MicrosandboxCloud.ts"
 import * as AgentConnection from "../../guest/connection.ts"
 import * as AgentGuest from "../../guest/agent.ts"
 import { publishedPorts } from "../ports.ts"
-import { checkHostPaths, layerOptions, withDefaults } from "../createChecks.ts"
+import { checkHostPaths, layerOptions, requireBoot, withDefaults } from "../createChecks.ts"
 import * as Home from "../../host/home.ts"
 import { generate, instanceLabel, ownerLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
@@ -263,6 +263,7 @@ const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const method = "Microsandbox.createSandbox"
   const { name, source } = request
   const { sdk } = context
+  yield* requireBoot(request)
   yield* checkRequest(request)
   yield* checkHostPaths(request.config)
   const config = yield* withDefaults(context, request.config)

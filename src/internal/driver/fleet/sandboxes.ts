@@ -17,7 +17,7 @@ import type { Directory, Host, SandboxRow } from "../../directory/directory.ts"
 import { lock } from "../../ownership/files.ts"
 import * as Links from "../../store/links.ts"
 import { keyLabel } from "../../store/store.ts"
-import { checkCombination } from "../createChecks.ts"
+import { checkCombination, requireBoot } from "../createChecks.ts"
 import type { SandboxPart } from "../parts.ts"
 import { randomId } from "../remote/client.ts"
 import * as Elsewhere from "../remote/elsewhere.ts"
@@ -300,6 +300,7 @@ export const make = (options: {
     volumes: ReadonlyArray<string>
   ): Effect.fn.Return<Microsandbox.SandboxInfo, LightboxError> {
     yield* checkCombination(given)
+    yield* requireBoot(given)
     const { request, wanted } = yield* wantedOf(given, volumes)
     const all = yield* hosts.all
     const { sources } = wanted

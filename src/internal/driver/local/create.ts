@@ -7,7 +7,7 @@ import * as Path from "node:path"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import { checkCombination, checkHostPaths, withDefaults } from "../createChecks.ts"
+import { checkCombination, checkHostPaths, requireBoot, withDefaults } from "../createChecks.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as PullReport from "../pullReport.ts"
 import * as RootDisk from "../rootDisk.ts"
@@ -34,6 +34,7 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
   const { sdk } = context
   const config = yield* withDefaults(context, request.config)
   yield* checkCombination(request)
+  yield* requireBoot(request)
   yield* checkHostPaths(config)
   yield* Virtualization.check(method).pipe(
     // A snapshot that does not exist is the nearer problem.

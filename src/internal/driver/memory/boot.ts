@@ -14,6 +14,7 @@ import { FileTree, type TreeOptions } from "./kernel/fileTree.ts"
 import { HostFolder, sizeOf } from "./kernel/hostFolder.ts"
 import type { StoredImage } from "./images.ts"
 import { Machine } from "./kernel/machine.ts"
+import * as Memory from "./kernel/memory.ts"
 import { dialThrough, publish } from "./ports.ts"
 import type { Context, Held, HomeState } from "./state.ts"
 import { root, type Vnode } from "./kernel/vnode.ts"
@@ -44,10 +45,13 @@ export const boot = Effect.fnUntraced(function* (
   context: Context,
   held: Held,
   scope: Scope.Scope,
-  onPowerOff: () => void
+  onPowerOff: () => void,
+  /** What the machine goes on with. Default: it boots. */
+  memory?: Memory.Memory
 ): Effect.fn.Return<Machine, Failure> {
   const { config, disk, env, image, log, proxy, row } = held
-  const { cpus, cwd, memory, name } = row.info
+  const { cpus, cwd, memory: size, name } = row.info
+  const random = new Device.Random(memory?.seed)
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()
   const hostname = config.hostname ?? name.slice(0, 63)
@@ -58,8 +62,8 @@ export const boot = Effect.fnUntraced(function* (
   const vfs = new Vfs(disk.root)
   yield* Effect.mapError(
     attempt(() => {
-      mountKernel(vfs, config, memory, now)
-      writeSettings(vfs, hostname)
+      mountKernel(vfs, config, size, now, random)
+      if (memory === undefined) writeSettings(vfs, hostname)
     }),
     ({ problem }) => fail(problem)
   )
@@ -70,15 +74,15 @@ export const boot = Effect.fnUntraced(function* (
     }
     const at = ByteString.fromText(path.replace(/(.)\/+$/, "$1"))
     yield* Effect.mapError(
-      attempt(() => vfs.mount(at, fileSystemOf(context.state, memory, now, path, mount), root)),
+      attempt(() => vfs.mount(at, fileSystemOf(context.state, size, now, path, mount), root)),
       ({ problem }) => fail(`mount ${path}: ${problem}`)
     )
   }
   const workdir = cwd ?? image.workdir ?? "/"
   const user = config.user ?? image.user
   const dialOut = proxy && dialThrough(proxy, config.network, scope)
-  const guest = { name, hostname, cpus, memory, env, workdir, user, dialOut }
-  const machine = new Machine({ ...guest, programs: context.programs, clock, scope, vfs, onPowerOff })
+  const guest = { name, hostname, cpus, memory: size, env, workdir, user, dialOut, random }
+  const machine = new Machine({ ...guest, programs: context.programs, clock, scope, vfs, onPowerOff, resumed: memory })
   const account = machine.account(user)
   if ("problem" in account) {
     log.system(now(), `agentd: init failed: exec session error: ${account.problem}`)
@@ -88,6 +92,10 @@ export const boot = Effect.fnUntraced(function* (
   if (config.cwd !== undefined && !isThere) {
     return yield* new InvalidConfig({ field: "cwd", problem: `workdir does not exist in guest: ${workdir}` })
   }
+  if (memory !== undefined) {
+    yield* Effect.mapError(Memory.restore(machine, memory), ({ problem }) => fail(problem))
+    yield* Memory.revive(machine, memory)
+  }
   yield* publish(machine, config)
   return machine
 })
@@ -96,14 +104,20 @@ export const boot = Effect.fnUntraced(function* (
 // File systems
 // =============================================================================
 
-const mountKernel = (vfs: Vfs, config: SandboxConfig, memory: number, now: () => number): void => {
+const mountKernel = (
+  vfs: Vfs,
+  config: SandboxConfig,
+  memory: number,
+  now: () => number,
+  random: Device.Random
+): void => {
   const half = memory / 2
   const mount = (
     path: string,
     type: string,
     { limit = half, options = "rw,relatime", source = type }: Partial<TreeOptions> = {}
   ): FileTree => {
-    const tree = new FileTree({ source, type, options, limit, now, isDisk: false })
+    const tree = new FileTree({ source, type, options, limit, now, isDisk: false, random })
     vfs.mount(path, tree.root, root)
     return tree
   }

@@ -43,7 +43,8 @@ const decodeOptions = decoder(
     records: Schema.optional(Schema.Boolean),
     images: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
     commands: Schema.optional(Schema.Record(Schema.String, Schema.Unknown)),
-    faults: Schema.optional(Schema.Array(Schema.Unknown))
+    faults: Schema.optional(Schema.Array(Schema.Unknown)),
+    memorySnapshots: Schema.optional(Schema.Boolean)
   }),
   method
 )
@@ -116,12 +117,12 @@ export const make = Effect.fnUntraced(function* (
     const stored = image.isCached === true ? registry.find(reference) : undefined
     if (stored !== undefined) state.cache.put(stored)
   }
-  const { budget, cpus, memory, pullPolicy, records, sweep } = options
+  const { budget, cpus, memory, memorySnapshots: hasMemory = false, pullPolicy, records, sweep } = options
   const layer = {}
   const makeDriver = Effect.gen(function* () {
     const ownership = yield* Ownership.Ownership
     yield* Effect.addFinalizer(() => Sandboxes.release(state, layer))
-    return driverOf({ state, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy })
+    return driverOf({ state, registry, programs, calls, ownership, layer, cpus, memory, pullPolicy, hasMemory })
   })
   return {
     blueprint: {
@@ -149,23 +150,38 @@ const driverOf = (context: State.Context): Driver => {
       store: state.snapshots,
       cache: state.cache,
       stage: ownership.stage,
-      capture: (name) => Sandboxes.captured(state, name)
+      capture: (name) => Sandboxes.captured(state, name),
+      captureRunning: (name) => Sandboxes.capturedRunning(state, name)
     }),
+    ...Sandboxes.makeMemory(context),
     ...Volumes.make(state.volumes, ownership.stage, (name) => Sandboxes.usersOfVolume(state, name))
   }
+  const { memory, operations } = recorded(calls, state, plain)
+  const { hasMemory } = context
+  const canResume = { captureRunning: hasMemory, fork: hasMemory, memorySnapshots: hasMemory, pause: hasMemory }
   return {
     backend: "memory",
     version: "memory",
     home: state.home,
-    capabilities: { ...localCapabilities, diskMounts: false },
-    ...recorded(calls, state, plain)
+    capabilities: { ...localCapabilities, ...canResume, diskMounts: false },
+    ...(hasMemory ? { memory } : {}),
+    ...operations
   }
 }
 
-type Operations = Pick<Driver, DriverOperation>
+type Operations = Pick<Driver, Exclude<DriverOperation, keyof Microsandbox.MemoryOperations>>
+
+interface Recorded {
+  readonly operations: Operations
+  readonly memory: Microsandbox.MemoryOperations
+}
 
 /** Records the calls of all operations, applies faults, and names the operation in errors. */
-const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): Operations => {
+const recorded = (
+  calls: Calls,
+  state: HomeState,
+  plain: Unnamed<Operations & Microsandbox.MemoryOperations>
+): Recorded => {
   const call =
     <Args extends ReadonlyArray<unknown>, A, R>(
       operation: DriverOperation,
@@ -178,7 +194,7 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
       const subject = { sandbox, kill: Sandboxes.killerOf(state, sandbox) }
       return calls.run(operation, subject, detail, within(`Microsandbox.${operation}`, run(...args)))
     }
-  return {
+  const operations: Operations = {
     loadImage: call("loadImage", plain.loadImage, (path, options) => [undefined, { path, ...options }]),
     saveImages: call("saveImages", plain.saveImages, (references, path) => [undefined, { references, path }]),
     listImages: call("listImages", plain.listImages),
@@ -192,7 +208,10 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
     createSandbox: call(
       "createSandbox",
       plain.createSandbox,
-      ({ detached = false, name, onConflict = "fail", source }) => [name, { source, onConflict, detached }]
+      ({ detached = false, name, onConflict = "fail", resume, source }) => [
+        name,
+        { source, onConflict, detached, ...(resume === undefined ? {} : { resume }) }
+      ]
     ),
     getSandbox: call("getSandbox", plain.getSandbox, (name) => [name]),
     listSandboxes: call("listSandboxes", plain.listSandboxes, (filter) => [undefined, { ...filter }]),
@@ -236,6 +255,24 @@ const recorded = (calls: Calls, state: HomeState, plain: Unnamed<Operations>): O
     listVolumes: call("listVolumes", plain.listVolumes),
     removeVolume: call("removeVolume", plain.removeVolume, (name) => [undefined, { name }])
   }
+  const memory: Microsandbox.MemoryOperations = {
+    captureMemory: call("captureMemory", plain.captureMemory, ({ labels, name, sandbox }) => [
+      sandbox,
+      { name, labels }
+    ]),
+    searchMemory: call("searchMemory", plain.searchMemory, (name, needles) => [
+      undefined,
+      { name, needles: needles.length }
+    ]),
+    forkSandbox: call("forkSandbox", plain.forkSandbox, ({ name }, copies) => [
+      name,
+      { copies: copies.map((copy) => copy.name) }
+    ]),
+    pauseSandbox: call("pauseSandbox", plain.pauseSandbox, ({ name }) => [name]),
+    resumeSandbox: call("resumeSandbox", plain.resumeSandbox, ({ name }) => [name]),
+    growRootDisk: call("growRootDisk", plain.growRootDisk, ({ name }, bytes) => [name, { bytes }])
+  }
+  return { operations, memory }
 }
 
 // =============================================================================

@@ -151,7 +151,7 @@ const guard = <A, E>(
     channel.machine.touch()
     if (channel.loss !== undefined) return Effect.fail(failed(operation, channel.loss))
     return Effect.raceFirst(
-      effect,
+      channel.machine.whileGoing(effect),
       Effect.callback<never, LightboxError>((resume) => {
         const onLost = (loss: GuestLost) => resume(Effect.fail(failed(operation, loss)))
         channel.sessions.add(onLost)
@@ -178,7 +178,8 @@ const onFile = <A>(
   Effect.suspend(() => {
     channel.machine.touch()
     if (channel.loss !== undefined) return Effect.fail(failed(operation, channel.loss))
-    return Effect.mapError(attempt(evaluate), (error) => fileError(operation, path, error))
+    const run = Effect.mapError(attempt(evaluate), (error) => fileError(operation, path, error))
+    return channel.machine.isPaused ? guard(channel, operation, run) : run
   })
 
 /** A recorded call about a file. */

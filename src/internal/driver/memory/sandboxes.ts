@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
@@ -21,7 +22,14 @@ import {
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type { Inventory } from "../../../MicrosandboxMemory.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import { checkCombination, checkHostPaths, overlayRefused, wantsOverlay, withDefaults } from "../createChecks.ts"
+import {
+  checkCombination,
+  checkHostPaths,
+  overlayRefused,
+  requireBoot,
+  wantsOverlay,
+  withDefaults
+} from "../createChecks.ts"
 import { publishedPorts, withPorts } from "../ports.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as PullReport from "../pullReport.ts"
@@ -35,6 +43,7 @@ import * as GuestChannel from "./guest.ts"
 import { type ImageUsers, lowerOf, resolve, type StoredImage } from "./images.ts"
 import { Log } from "./logs.ts"
 import type { Machine } from "./kernel/machine.ts"
+import * as Memory from "./kernel/memory.ts"
 import * as Modify from "./modify.ts"
 import { patch } from "./patches.ts"
 import type { Captured } from "./snapshots.ts"
@@ -57,6 +66,8 @@ interface Base {
   readonly stored: Uint8Array | undefined
   /** Bytes. */
   readonly size: number
+  /** Of the captured machine that goes on. Default: it boots. */
+  readonly memory?: Memory.Memory | undefined
 }
 
 const baseOf = Effect.fnUntraced(function* (
@@ -73,7 +84,7 @@ const baseOf = Effect.fnUntraced(function* (
     const image = yield* resolve(state.cache, registry, source.reference, policy, report)
     return { image, stored: undefined, size: disk }
   }
-  const { info, readDisk, size } = yield* state.snapshots.open(source.name)
+  const { info, readDisk, readMemory, size } = yield* state.snapshots.open(source.name)
   const cached = state.cache.byDigest(info.imageDigest)
   const pulled = cached ?? (policy === "never" ? undefined : registry.find(info.image))
   if (pulled === undefined || pulled.digest !== info.imageDigest) {
@@ -81,7 +92,18 @@ const baseOf = Effect.fnUntraced(function* (
     return yield* new SnapshotDamaged({ name: source.name, problem })
   }
   if (cached === undefined) state.cache.put(pulled)
-  return { image: pulled, stored: yield* readDisk, size }
+  const stored = yield* readDisk
+  return { image: pulled, stored, size, memory: request.resume === undefined ? undefined : yield* readMemory }
+})
+
+/** Refuses other processors and other memory than those of the machine that goes on. */
+const requireSame = Effect.fnUntraced(function* (
+  { resources }: SandboxConfig,
+  { cpus, size }: Memory.Memory
+): Effect.fn.Return<void, Unsupported> {
+  const problem = "the captured machine has others, and goes on with them"
+  if ((resources?.cpus ?? cpus) !== cpus) return yield* new Unsupported({ feature: "resources.cpus", problem })
+  if ((resources?.memory ?? size) !== size) return yield* new Unsupported({ feature: "resources.memory", problem })
 })
 
 /** Creates missing volumes, unless the mount forbids it. */
@@ -112,7 +134,7 @@ const ensureVolumes = Effect.fnUntraced(function* (
 /** Lists running sandboxes that mount a volume. */
 export const usersOfVolume = (state: HomeState, volume: string): Effect.Effect<ReadonlyArray<string>, LightboxError> =>
   Effect.map(State.all(state), (found) =>
-    found.flatMap(({ name, status, volumes }) => (status === "running" && volumes.includes(volume) ? [name] : []))
+    found.flatMap((info) => (State.isUp(info) && info.volumes.includes(volume) ? [info.name] : []))
   )
 
 /** Lists the sandboxes, running or not, and the snapshots that need an image. */
@@ -132,13 +154,17 @@ export const usersOfImage = (state: HomeState, digest: string): Effect.Effect<Im
   })
 
 /** Boots an existing sandbox. */
-const start = Effect.fnUntraced(function* (context: State.Context, held: Held): Effect.fn.Return<void, Failure> {
+const start = Effect.fnUntraced(function* (
+  context: State.Context,
+  held: Held,
+  memory?: Memory.Memory
+): Effect.fn.Return<void, Failure> {
   const { state } = context
   const scope = yield* Scope.make()
   const run = Effect.runForkWith(yield* Effect.context())
   // In another fiber: a process cannot wait for its own end.
   const onPowerOff = () => run(finish(state, held, "stopped", true))
-  const machine = yield* boot(context, held, scope, onPowerOff).pipe(
+  const machine = yield* boot(context, held, scope, onPowerOff, memory).pipe(
     Effect.onError(() => Scope.close(scope, Exit.void))
   )
   held.running = { machine, scope }
@@ -181,6 +207,7 @@ const finish = (state: HomeState, held: Held, status: "stopped" | "crashed", isF
     return Effect.gen(function* () {
       // The agent closes its connections first: nobody learns of a command that ends after that.
       machine.lose(lossProblem)
+      machine.go()
       if (isFlushed) {
         machine.signalAll({ pid: 1, uid: 0, gid: 0, groups: [] }, signals.SIGTERM)
         for (let turn = 0; turn < goodbyes; turn++) yield* Effect.yieldNow
@@ -240,6 +267,7 @@ const create = Effect.fnUntraced(function* (
   const { name } = request
   const config = yield* withDefaults(context, request.config)
   yield* checkCombination(request)
+  if (!context.hasMemory) yield* requireBoot(request)
   if (!isName(name)) {
     return yield* new InvalidConfig({ field: "options", problem: `invalid sandbox name: ${JSON.stringify(name)}` })
   }
@@ -259,9 +287,29 @@ const createChecked = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Microsandbox.SandboxInfo, Failure> {
   const { state } = context
   const { name } = request
-  const taken = new AlreadyExists({ resource: "sandbox", name })
-  if (state.held.has(name) || state.rows.get(name) !== undefined) return yield* taken
+  if (isTaken(state, name)) return yield* new AlreadyExists({ resource: "sandbox", name })
   const base = yield* baseOf(context, request, config)
+  const isOverlay = wantsOverlay({ ...request, config })
+  if (base.memory === undefined) return yield* add(context, request, config, { ...base, isOverlay })
+  // Those of the layer are for machines that boot.
+  yield* requireSame(request.config, base.memory)
+  const { cpus, size: memory } = base.memory
+  const resources = { ...config.resources, cpus, memory }
+  return yield* add(context, request, { ...config, resources }, { ...base, isOverlay })
+})
+
+const isTaken = (state: HomeState, name: string): boolean => state.held.has(name) || state.rows.get(name) !== undefined
+
+/** Adds a sandbox and starts it. */
+const add = Effect.fnUntraced(function* (
+  context: State.Context,
+  request: Omit<Microsandbox.CreateSandbox, "config" | "source">,
+  config: SandboxConfig,
+  base: Base & { readonly isOverlay: boolean }
+): Effect.fn.Return<Microsandbox.SandboxInfo, Failure> {
+  const { state } = context
+  const { name } = request
+  const taken = new AlreadyExists({ resource: "sandbox", name })
   const volumes = yield* ensureVolumes(context, name, config)
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const owner = yield* context.ownership.id
@@ -305,7 +353,7 @@ const createChecked = Effect.fnUntraced(function* (
       diskSize: base.size,
       owner,
       isDetached: request.detached === true,
-      isOverlay: wantsOverlay({ ...request, config })
+      isOverlay: base.isOverlay
     },
     config,
     image: base.image,
@@ -318,7 +366,7 @@ const createChecked = Effect.fnUntraced(function* (
   }
   state.held.set(name, held)
   state.rows.put(held.row)
-  yield* start(context, held).pipe(Effect.onError(() => discard(state, held)))
+  yield* start(context, held, base.memory).pipe(Effect.onError(() => discard(state, held)))
   return held.row.info
 })
 
@@ -336,20 +384,21 @@ const ignoreMissing = <E extends Failure>(effect: Effect.Effect<void, E | NotFou
 
 const destroy = (
   state: HomeState,
-  { held, info: { name, status } }: State.Found,
+  { held, info }: State.Found,
   isForced: boolean
 ): Effect.Effect<void, StillRunning | Unsupported> =>
   Effect.suspend((): Effect.Effect<void, StillRunning | Unsupported> => {
-    if (status === "running" && !isForced) return Effect.fail(new StillRunning({ name }))
+    const { name } = info
+    if (State.isUp(info) && !isForced) return Effect.fail(new StillRunning({ name }))
     if (held !== undefined) return discard(state, held)
-    return status === "running" ? Effect.fail(State.elsewhere) : Effect.sync(() => state.rows.remove(name))
+    return State.isUp(info) ? Effect.fail(State.elsewhere) : Effect.sync(() => state.rows.remove(name))
   })
 
 /** Reads the disk of a stopped sandbox. */
 export const captured = (state: HomeState, name: string): Effect.Effect<Captured, Failure> =>
   Effect.flatMap(State.lookUp(state, name), (found): Effect.Effect<Captured, Failure> => {
     const { info, row } = found
-    if (info.status === "running") return Effect.fail(new StillRunning({ name }))
+    if (State.isUp(info)) return Effect.fail(new StillRunning({ name }))
     return Effect.sync(() => ({ disk: diskOf(state, found), size: row.diskSize, image: row.image }))
   })
 
@@ -369,7 +418,7 @@ export const make = (context: State.Context): Unnamed<SandboxPart & RemainsPart>
   const end = (sandbox: Microsandbox.SandboxRef, isFlushed: boolean) =>
     Effect.flatMap(State.exactly(state, sandbox), ({ held, info }): Effect.Effect<void, Unsupported> => {
       if (held !== undefined) return finish(state, held, "stopped", isFlushed)
-      return info.status === "running" ? Effect.fail(State.elsewhere) : Effect.void
+      return State.isUp(info) ? Effect.fail(State.elsewhere) : Effect.void
     })
   return {
     createSandbox: (request) => create(context, request),
@@ -434,7 +483,8 @@ export const make = (context: State.Context): Unnamed<SandboxPart & RemainsPart>
     connect: Effect.fnUntraced(function* (sandbox) {
       const { name } = sandbox
       const { held, info } = yield* State.exactly(state, sandbox)
-      if (held === undefined) return yield* info.status === "running" ? State.elsewhere : new NotRunning({ name })
+      if (held === undefined) return yield* State.isUp(info) ? State.elsewhere : new NotRunning({ name })
+      if (info.status === "paused") return yield* new NotRunning({ name, status: "paused" })
       return yield* GuestChannel.connect({
         machine: yield* State.machineOf(held),
         calls,
@@ -478,6 +528,107 @@ export const make = (context: State.Context): Unnamed<SandboxPart & RemainsPart>
         rows.remove(name)
         return true
       })
+  }
+}
+
+// =============================================================================
+// Memory
+// =============================================================================
+
+/** The machine of a sandbox that is running and not paused. */
+const goingOf = (held: Held): Effect.Effect<Machine, NotRunning> =>
+  Effect.filterOrFail(
+    State.machineOf(held),
+    ({ isPaused }) => !isPaused,
+    () => new NotRunning({ name: held.row.info.name, status: "paused" })
+  )
+
+/** Numbers of turns: in which nothing may begin or end before a capture, and after which it is not waited for that. */
+const [quietTurns, mostTurns] = [100, 5000]
+
+/** Lets shells go on until they wait: what they are about to do is not captured. */
+const settle = Effect.fnUntraced(function* (machine: Machine): Effect.fn.Return<void> {
+  const processes = () => machine.all().flatMap(({ argv, pid }) => [pid, ...argv])
+  let [before, quiet] = [processes(), 0]
+  for (let turn = 0; quiet < quietTurns && turn < mostTurns; turn++) {
+    yield* Effect.yieldNow
+    const now = processes()
+    quiet = Equal.equals(now, before) ? quiet + 1 : 0
+    before = now
+  }
+})
+
+/** What a machine and its disk are now. */
+const captureNow = Effect.fnUntraced(function* (
+  held: Held
+): Effect.fn.Return<{ readonly stored: Uint8Array; readonly memory: Memory.Memory }, NotRunning> {
+  yield* settle(yield* goingOf(held))
+  const machine = yield* goingOf(held)
+  held.disk.sync()
+  return { stored: held.disk.encode(), memory: Memory.capture(machine) }
+})
+
+/** Captures the disk and the memory of a running sandbox. */
+export const capturedRunning = Effect.fnUntraced(function* (
+  state: HomeState,
+  name: string
+): Effect.fn.Return<Captured, Failure> {
+  const held = yield* Effect.flatMap(State.lookUp(state, name), State.requireHeld)
+  const { memory, stored } = yield* captureNow(held)
+  return { disk: stored, size: held.row.diskSize, image: held.row.image, memory: Memory.encode(memory) }
+})
+
+export type MemoryPart = Omit<Microsandbox.MemoryOperations, "captureMemory" | "searchMemory">
+
+/** The operations on the memory of sandboxes. */
+export const makeMemory = (context: State.Context): Unnamed<MemoryPart> => {
+  const { state } = context
+  const heldOf = (sandbox: Microsandbox.SandboxRef) => Effect.flatMap(State.exactly(state, sandbox), State.requireHeld)
+  /** Removes a copy, if it is there. */
+  const undo = ({ name }: Microsandbox.SandboxRef) =>
+    Effect.suspend(() => {
+      const held = state.held.get(name)
+      return held === undefined ? Effect.void : discard(state, held)
+    })
+  return {
+    forkSandbox: Effect.fnUntraced(function* (sandbox, copies) {
+      const held = yield* heldOf(sandbox)
+      const now = yield* captureNow(held)
+      const { isOverlay, diskSize: size } = held.row
+      const base = { ...now, image: held.image, size, isOverlay }
+      const { cpus, memory } = held.row.info
+      const resources = { ...held.config.resources, cpus, memory }
+      const config = { ...held.config, labels: {}, ports: [], patches: [], resources }
+      const made: Array<Microsandbox.SandboxInfo> = []
+      for (const copy of copies) {
+        if (!isName(copy.name)) return yield* new InvalidConfig({ field: "name", problem: `invalid sandbox name` })
+        const added = add(context, { ...copy, proxy: held.proxy }, config, base)
+        made.push(yield* Effect.onError(added, () => Effect.forEach(made, undo, { discard: true })))
+      }
+      return made
+    }),
+    pauseSandbox: Effect.fnUntraced(function* (sandbox) {
+      const held = yield* heldOf(sandbox)
+      const machine = yield* State.machineOf(held)
+      machine.pause()
+      State.change(state, held, { info: { status: "paused" } })
+    }),
+    resumeSandbox: Effect.fnUntraced(function* (sandbox) {
+      const held = yield* heldOf(sandbox)
+      const machine = yield* State.machineOf(held)
+      machine.go()
+      State.change(state, held, { info: { status: "running" } })
+    }),
+    growRootDisk: Effect.fnUntraced(function* (sandbox, bytes) {
+      const held = yield* heldOf(sandbox)
+      const { diskSize, isOverlay } = held.row
+      if (isOverlay) return yield* overlayRefused("Microsandbox.growRootDisk", "growRootDisk")
+      if (bytes < diskSize) {
+        return yield* new InvalidConfig({ field: "size", problem: `the disk has ${diskSize} bytes, and cannot shrink` })
+      }
+      held.disk.limit = bytes
+      State.change(state, held, { diskSize: bytes })
+    })
   }
 }
 

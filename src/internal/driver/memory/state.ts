@@ -132,6 +132,8 @@ export interface Context extends Defaults {
   readonly ownership: Ownership.Ownership["Service"]
   /** Identifies the layer. */
   readonly layer: object
+  /** Whether machines can be captured with their memory. */
+  readonly hasMemory: boolean
 }
 
 /** Changes what other processes see of a sandbox. */
@@ -163,14 +165,17 @@ export const elsewhere = new Unsupported({
   problem: "the in-memory driver keeps it in the memory of the process that created it"
 })
 
+/** Whether it has a machine, paused or not. */
+export const isUp = ({ status }: Microsandbox.SandboxInfo): boolean => status === "running" || status === "paused"
+
 const statusOfForeign = (
   home: string,
   { info, isDetached, owner }: Row
 ): Effect.Effect<Microsandbox.SandboxStatus, LightboxError> =>
-  info.status !== "running"
+  !isUp(info)
     ? Effect.succeed(info.status)
     : Effect.map(Owner.find(home, owner), ({ state }) =>
-        state === "dead" ? (isDetached ? "crashed" : "stopped") : "running"
+        state === "dead" ? (isDetached ? "crashed" : "stopped") : info.status
       )
 
 export const lookUp = Effect.fnUntraced(function* (

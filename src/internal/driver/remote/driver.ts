@@ -15,6 +15,7 @@ import * as AgentConnection from "../../guest/connection.ts"
 import { requireArchive } from "../../host/fileFailure.ts"
 import { instanceLabel } from "../../ownership/labels.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
+import { requireBoot } from "../createChecks.ts"
 import type { ImagePart, RemainsPart, SandboxPart, SnapshotPart, VolumePart } from "../parts.ts"
 import * as PullReport from "../pullReport.ts"
 import * as Channel from "./channel.ts"
@@ -125,9 +126,10 @@ const sandboxes = (client: Clients.Client, connectTimeout: Duration.Duration): S
   createSandbox: Effect.fn("Microsandbox.createSandbox")(function* (request) {
     const method = "Microsandbox.createSandbox"
     yield* Elsewhere.checkProxy(request)
+    yield* requireBoot(request)
     const report = yield* PullReport.make(request)
     // The library starts services itself, and their probes may be functions.
-    const { services: _, ...config } = request.config
+    const { onResume: _onResume, services: _services, ...config } = request.config
     const { detached, labels, name, onConflict, refuseIfFull, source } = request
     const options = { labels, onConflict, detached, refuseIfFull, peers: request.proxy?.peers }
     const payload = { name, source, config: toJson(config), ...options }

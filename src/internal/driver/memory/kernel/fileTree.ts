@@ -121,6 +121,8 @@ export interface TreeOptions extends VolumeInfo {
   /** Removed content can still be found on the raw disk. */
   readonly isDisk: boolean
   readonly lower?: Lower | undefined
+  /** Of the machine. Default: a new one. */
+  readonly random?: Device.Random | undefined
 }
 
 export class FileTree implements Volume {
@@ -128,6 +130,7 @@ export class FileTree implements Volume {
   readonly isReadonly = false
   limit: number
 
+  readonly random: Device.Random
   private readonly lower: Lower
   private upper = new Map<number, Inode>()
   private durable: { readonly upper: ReadonlyMap<number, Inode>; readonly nextId: number }
@@ -142,6 +145,7 @@ export class FileTree implements Volume {
     this.info = options
     this.limit = options.limit
     this.lower = options.lower ?? new Map()
+    this.random = options.random ?? new Device.Random()
     this.nextId = Math.max(rootId, ...this.lower.keys()) + 1
     if (!this.lower.has(rootId)) {
       this.upper.set(rootId, { ...this.freshFields(0o755, 0, 0), _tag: "Directory", links: 2, entries: new Map() })
@@ -489,7 +493,7 @@ class TreeNode extends Vnode {
   open(): OpenFile {
     const { id, volume: tree } = this
     const inode = tree.inode(id)
-    if (inode._tag === "Device") return Device.open(inode.device, () => this.stat())
+    if (inode._tag === "Device") return Device.open(inode.device, () => this.stat(), tree.random)
     if (inode._tag === "Symlink") throw errno("ELOOP")
     if (inode._tag === "Fifo") throw errno("EINVAL")
     tree.opened(id)

@@ -7,7 +7,7 @@ import { FileError, LightboxError } from "../../../../LightboxError.ts"
 import type { Command, Invocation, InvocationFiles } from "../../../../MicrosandboxMemory.ts"
 import * as ByteString from "./byteString.ts"
 import { attempt, errno, type Errno } from "./errno.ts"
-import type { Process, Program } from "./process.ts"
+import { type Process, type Program, restartable } from "./process.ts"
 
 const method = "MicrosandboxMemory.Invocation"
 
@@ -61,6 +61,7 @@ const invocationOf = (process: Process): Invocation => {
     workdir: ByteString.toText(process.cwd),
     user: { uid: actor.uid, gid: actor.gid },
     pid: process.pid,
+    isResumed: process.isResumed,
     stdin: streamOf(process.read(0), "standard input"),
     files: filesOf(process),
     stdout: write(process, 1),
@@ -89,13 +90,14 @@ const invocationOf = (process: Process): Invocation => {
   }
 }
 
-export const programOf = (name: string, command: Command): readonly [string, Program] => [
-  ByteString.fromText(name),
-  (process) =>
+export const programOf = (name: string, command: Command): readonly [string, Program] => {
+  const program: Program = (process) =>
     Effect.catchTag(command(invocationOf(process)), "LightboxError", (error) =>
       // As with any program, a write to a closed pipe ends the process.
       error.reason._tag === "FileError" && error.reason.code === "EPIPE"
         ? Effect.fail(errno("EPIPE"))
         : Effect.as(process.complain(ByteString.fromText(`${name}: ${error.message}`)), 1)
     )
-]
+  restartable.add(program)
+  return [ByteString.fromText(name), program]
+}

@@ -3,13 +3,16 @@ import type * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Crypto from "node:crypto"
 import * as Net from "node:net"
 import * as ByteString from "./byteString.ts"
 import { type Description, Pipe, SocketDescription } from "./description.ts"
+import type * as Device from "./device.ts"
 import { errno, Errno, orNothing } from "./errno.ts"
+import type { Memory } from "./memory.ts"
 import { Process, type ProcessFields, type Program } from "./process.ts"
 import * as Procfs from "./procfs.ts"
 import { type Actor, root } from "./vnode.ts"
@@ -35,8 +38,11 @@ export interface MachineOptions {
   readonly dialOut: ((address: string, port: number) => Effect.Effect<SocketDescription, Errno>) | undefined
   /** The file systems, without the kernel's own. */
   readonly vfs: Vfs
+  readonly random: Device.Random
   /** Called when a program in the guest ends the machine. */
   readonly onPowerOff: () => void
+  /** What a captured machine has, which goes on in this one. Default: it boots. */
+  readonly resumed?: Pick<Memory, "bootId" | "clock" | "hostname" | "nextPid" | "uptime"> | undefined
 }
 
 export interface Account {
@@ -63,8 +69,11 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 export class Machine extends Data.Class<MachineOptions> {
   readonly now = (): number => this.clock.currentTimeMillisUnsafe()
-  readonly bootedAt = this.now()
-  readonly bootId = Crypto.randomUUID()
+  readonly bootedAt = this.now() - (this.resumed?.uptime ?? 0)
+  readonly bootId = this.resumed?.bootId ?? Crypto.randomUUID()
+  currentHostname = this.resumed?.hostname ?? this.hostname
+  /** Milliseconds by which the guest's time differs from the host's: the time of a captured machine stands still. */
+  timeOffset = this.resumed === undefined ? 0 : this.resumed.clock - this.now()
   readonly lost = Deferred.makeUnsafe<void>()
   /** Called with the reason when the machine ends, before its processes do. */
   readonly watchers = new Set<(problem: string) => void>()
@@ -76,11 +85,37 @@ export class Machine extends Data.Class<MachineOptions> {
   private readonly listeners = new Map<number, Queue.Queue<SocketDescription>>()
   private readonly sessions = new Set<number>()
   private lastActivity = this.bootedAt
-  private nextPid = 2
+  /** Closed while the machine is paused. */
+  private readonly going = Latch.makeUnsafe(true)
+  private nextPid = this.resumed?.nextPid ?? 2
 
   constructor(options: MachineOptions) {
     super(options)
     this.vfs.mount("/proc", new Procfs.ProcFs(this).root, root)
+  }
+
+  isPaused = false
+
+  pause(): void {
+    this.isPaused = true
+    this.going.closeUnsafe()
+  }
+
+  go(): void {
+    this.isPaused = false
+    this.going.openUnsafe()
+  }
+
+  /** Runs an effect once the machine is not paused. */
+  whileGoing<A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return this.isPaused ? Effect.andThen(this.going.await, effect) : effect
+  }
+
+  /** The guest's time, in milliseconds since 1970. */
+  readonly guestNow = (): number => this.now() + this.timeOffset
+
+  get lastPid(): number {
+    return this.nextPid - 1
   }
 
   get isLost(): boolean {
@@ -111,8 +146,14 @@ export class Machine extends Data.Class<MachineOptions> {
     return this.sessions.size > 0 ? 0 : this.now() - this.lastActivity
   }
 
-  makeProcess(fields: Omit<ProcessFields, "pid" | "group"> & { readonly group?: number | undefined }): Process {
-    const pid = this.nextPid++
+  makeProcess(
+    fields: Omit<ProcessFields, "pid" | "group"> & {
+      readonly group?: number | undefined
+      /** Default: the next one. */
+      readonly pid?: number | undefined
+    }
+  ): Process {
+    const pid = fields.pid ?? this.nextPid++
     const process = new Process(this, { ...fields, pid, group: fields.group ?? pid })
     this.processes.set(pid, process)
     return process
@@ -124,6 +165,10 @@ export class Machine extends Data.Class<MachineOptions> {
 
   process(pid: number): Process | undefined {
     return this.processes.get(pid)
+  }
+
+  all(): ReadonlyArray<Process> {
+    return [...this.processes.values()]
   }
 
   pids(): ReadonlyArray<number> {
@@ -262,7 +307,7 @@ export class Machine extends Data.Class<MachineOptions> {
       if (address !== undefined && !address.startsWith("127.") && address !== "0.0.0.0" && this.dialOut !== undefined) {
         return this.dialOut(address, port)
       }
-      if (!["localhost", "127.0.0.1", "::1", "0.0.0.0", this.hostname].includes(host)) {
+      if (!["localhost", "127.0.0.1", "::1", "0.0.0.0", this.currentHostname].includes(host)) {
         const isAddress = /^[\d.]+$|:/.test(host)
         return Effect.fail(
           new Errno({

@@ -16,6 +16,9 @@ import type { OpenFlags, Place } from "./vfs.ts"
 
 export type Program = (process: Process, argv: ReadonlyArray<string>) => Effect.Effect<number, Errno>
 
+/** The programs that start anew when a machine resumes. Of others, nothing is left but the process, which waits. */
+export const restartable = new WeakSet<Program>()
+
 export type ExitStatus =
   | { readonly _tag: "Exited"; readonly code: number }
   | { readonly _tag: "Signaled"; readonly signal: number }
@@ -32,6 +35,10 @@ export interface ProcessFields {
   readonly umask: number
   readonly descriptors: ReadonlyMap<number, Description>
   readonly limits: ReadonlyMap<string, Limit>
+  /** Default: now. */
+  readonly startedAt?: number | undefined
+  /** Default: `false`. */
+  readonly isResumed?: boolean | undefined
 }
 
 export interface Limit {
@@ -67,6 +74,8 @@ export class Process {
   readonly limits: Map<string, Limit>
   /** In hundredths of a second since the boot, as in `/proc/PID/stat`. */
   readonly startedAt: number
+  /** Whether it was running when its machine was captured. */
+  readonly isResumed: boolean
   readonly exit = Deferred.makeUnsafe<ExitStatus>()
   /** Handlers of signals; `undefined` ignores a signal. */
   readonly handlers = new Map<number, (() => void) | undefined>()
@@ -79,7 +88,8 @@ export class Process {
     this.machine = machine
     this.pid = fields.pid
     this.parent = fields.parent
-    this.startedAt = Math.floor((machine.now() - machine.bootedAt) / 10)
+    this.startedAt = fields.startedAt ?? Math.floor((machine.now() - machine.bootedAt) / 10)
+    this.isResumed = fields.isResumed ?? false
     this.group = fields.group
     this.actor = { ...fields.actor, pid: fields.pid }
     this.argv = fields.argv
@@ -168,9 +178,14 @@ export class Process {
     Deferred.doneUnsafe(this.exit, Effect.succeed(status))
   }
 
+  /** Waits while the process or its machine is stopped. */
+  private get mayRun(): Effect.Effect<unknown> {
+    return this.machine.whileGoing(this.running.await)
+  }
+
   /** Gets a descriptor, once the process is not stopped. */
   private descriptor(fd: number): Effect.Effect<Description, Errno> {
-    return Effect.flatMap(this.running.await, () => {
+    return Effect.flatMap(this.mayRun, () => {
       const description = this.descriptors.get(fd)
       return description === undefined ? Effect.fail(errno("EBADF")) : Effect.succeed(description)
     })
@@ -226,7 +241,7 @@ export class Process {
   }
 
   sleep(millis: number): Effect.Effect<void> {
-    return Effect.andThen(Effect.sleep(millis), this.running.await)
+    return Effect.asVoid(Effect.andThen(Effect.sleep(millis), this.mayRun))
   }
 
   open(path: string, flags: OpenFlags): Effect.Effect<Description, Errno> {

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import { type Description, setSize, TerminalDescription } from "../kernel/description.ts"
 import { type Errno, orNothing } from "../kernel/errno.ts"
-import { codeOf, type Process, type Program } from "../kernel/process.ts"
+import { codeOf, type Process, type Program, restartable } from "../kernel/process.ts"
 import { kernelRelease } from "../kernel/procfs.ts"
 import { signals } from "../../../config/signals.ts"
 import * as Signals from "../kernel/signals.ts"
@@ -19,7 +19,19 @@ export const pwd: Program = printing(({ cwd }) => cwd)
 
 export const whoami: Program = printing(({ actor, machine }) => machine.nameOf("passwd", actor.uid))
 
-export const hostname: Program = printing(({ machine }) => machine.hostname)
+export const hostname: Program = withOptions(
+  "",
+  (process, { operands: [name] }) => {
+    const { actor, machine } = process
+    if (name === undefined) return print(process, `${machine.currentHostname}\n`)
+    if (actor.uid !== 0) return fail(process, "sethostname: Operation not permitted")
+    return Effect.sync(() => {
+      machine.currentHostname = name
+      return 0
+    })
+  },
+  { most: 1 }
+)
 
 export const nproc: Program = printing(({ machine }) => String(machine.cpus))
 
@@ -40,6 +52,7 @@ export const sleep: Program = (process, [, ...words]) => {
   if (wrong !== undefined) return fail(process, `invalid number '${wrong}'`)
   return Effect.as(process.sleep(words.reduce((sum, word) => sum + duration(word), 0)), 0)
 }
+restartable.add(sleep)
 
 export const env: Program = withOptions("+iu:", (process, options) => {
   const words = [...options.operands]
@@ -123,7 +136,14 @@ export const id: Program = withOptions("ugGn", (process, options) => {
 })
 
 export const uname: Program = withOptions("asnrvmpio", (process, options) => {
-  const fields = { s: "Linux", n: process.machine.hostname, r: kernelRelease, v: "#1 SMP", m: "x86_64", o: "GNU/Linux" }
+  const fields = {
+    s: "Linux",
+    n: process.machine.currentHostname,
+    r: kernelRelease,
+    v: "#1 SMP",
+    m: "x86_64",
+    o: "GNU/Linux"
+  }
   const shown = Object.entries(fields).filter(([flag]) => options.has("a") || options.has(flag))
   return print(process, `${shown.map(([, text]) => text).join(" ") || "Linux"}\n`)
 })
@@ -157,9 +177,17 @@ const formatDate = (date: Date, format: string): string => {
   return format.replace(/%([a-zA-Z%])/g, (whole, letter: string) => values[letter]?.() ?? whole)
 }
 
-export const date: Program = withOptions("ud:r:I", (process, options) => {
+export const date: Program = withOptions("ud:r:s:I", (process, options) => {
+  const { actor, machine } = process
+  const wanted = options.get("s")
+  if (wanted !== undefined) {
+    const millis = parseDate(wanted)
+    if (Number.isNaN(millis)) return fail(process, `invalid date '${wanted}'`)
+    if (actor.uid !== 0) return fail(process, "can't set date: Operation not permitted")
+    machine.timeOffset = millis - machine.now()
+  }
   const given = options.get("d")
-  const millis = given === undefined ? process.machine.now() : parseDate(given)
+  const millis = given === undefined ? machine.guestNow() : parseDate(given)
   if (Number.isNaN(millis)) return fail(process, `invalid date '${given}'`)
   const format = options.operands[0]?.slice(1) ?? (options.has("I") ? "%F" : "%a %b %e %H:%M:%S UTC %Y")
   return print(process, `${formatDate(new Date(millis), format)}\n`)
