@@ -92,6 +92,7 @@ export const operations: { readonly [module: string]: ReadonlyArray<string> } = 
   Lightbox: ["doctor"],
   SandboxProxy: ["make"],
   Gateway: ["serve"],
+  Fleet: ["run", "jobs"],
   Page: ["serve"]
 }
 

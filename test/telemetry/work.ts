@@ -6,10 +6,12 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Services } from "../../src/Driver.ts"
+import * as Fleet from "../../src/Fleet.ts"
 import * as Gateway from "../../src/Gateway.ts"
 import * as Interpreter from "../../src/Interpreter.ts"
 import * as Page from "../../src/Page.ts"
 import * as Lightbox from "../../src/Lightbox.ts"
+import * as Microsandbox from "../../src/Microsandbox.ts"
 import * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Reaper from "../../src/Reaper.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
@@ -136,6 +138,11 @@ export const work: Effect.Effect<void, unknown, Services | Scope.Scope> = Effect
   yield* Effect.scoped(attempt(SandboxProxy.make({ port: 0 })))
   yield* Effect.scoped(attempt(Gateway.serve({ tokens: [] })))
   yield* Effect.scoped(attempt(Page.serve({ port: -1 })))
+  const { home } = yield* Microsandbox.Microsandbox
+  yield* Effect.andThen(
+    attempt(Fleet.jobs()),
+    attempt(Fleet.run({ id: "job", image: "plain", command: "true" }, { timeout: -1 }))
+  ).pipe(Effect.provide(Fleet.layer({ directory: `${home}/fleet.db` })))
 })
 
 /** The twin, with the image that the work uses. */
