@@ -56,7 +56,11 @@ layer(Layer.empty, { excludeTestServices: true })("jobs of a fleet", (it) => {
           resources: { memory: "128M", cpus: 2 }
         },
         // More than what a result keeps.
-        { id: "long", image, command: "i=0; while [ $i -lt 9000 ]; do echo 0123456789; i=$((i+1)); done" },
+        {
+          id: "long",
+          image,
+          command: "x=0123456789; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13; do x=$x$x; done; echo $x"
+        },
         { id: "again", image, command: "exit 7", retries: 1 },
         { id: "slow", image, command: "echo begun; sleep 1000", timeout: "500 millis" },
         { id: "missing", snapshot: "none", command: "true" },
