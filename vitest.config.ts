@@ -47,11 +47,11 @@ export default defineConfig({
           exclude: [installed, microvm, host, whole, power, ...alone],
           // To load Effect and the library again for each file takes longer than most tests.
           isolate: false,
-          testTimeout: 30_000
+          testTimeout: 60_000
         }
       },
-      { extends: true, test: { name: "alone", include: alone, exclude: [microvm, whole, power], testTimeout: 30_000 } },
-      { extends: true, test: { name: "whole", include: [whole], exclude: [installed], testTimeout: 30_000 } },
+      { extends: true, test: { name: "alone", include: alone, exclude: [microvm, whole, power], testTimeout: 60_000 } },
+      { extends: true, test: { name: "whole", include: [whole], exclude: [installed], testTimeout: 120_000 } },
       { extends: true, test: { name: "power", include: [power], exclude: [installed], testTimeout: 240_000 } },
       { extends: true, test: { name: "core", include: [core], exclude: [installed], ...patient } },
       { extends: true, test: { name: "microvm", include: [microvm], exclude: [installed, core], ...patient } },
