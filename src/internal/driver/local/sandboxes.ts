@@ -32,6 +32,7 @@ import { hostFile, readFolder } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
 import { toMebibytes } from "../sdk/sizes.ts"
+import type { ModificationPlan, SandboxHandle } from "../sdk/surface.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 import * as VolumeStaging from "./workaroundVolumeStaging.ts"
 import type { RemainsPart, SandboxPart } from "../parts.ts"
@@ -80,7 +81,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
   const end = (
     method: string,
     sandbox: Microsandbox.SandboxRef,
-    run: (handle: Sdk.SandboxHandle) => Promise<unknown>
+    run: (handle: SandboxHandle) => Promise<unknown>
   ): Effect.Effect<void, LightboxError> =>
     handleOf(context, method, sandbox).pipe(
       orReleaseNative(context, sandbox),
@@ -208,7 +209,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
       const method = "Microsandbox.searchSandbox"
       const folder = yield* RootDisks.overlayOf(context, method, yield* handleOf(context, method, sandbox))
       const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisk.diskFile)
-      const disk = folder === undefined ? OverlayDisk.ofFile(path) : OverlayDisk.ofOverlay(folder)
+      const disk = folder === undefined ? OverlayDisk.ofFile(path) : context.disks.read(folder)
       return yield* hostFile(method, folder ?? path, (signal) => OverlayDisk.search(disk, needles, signal))
     })
   }
@@ -268,7 +269,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
   }
 }
 
-const planOf = (plan: Sdk.SandboxModificationPlan): Microsandbox.ModificationPlan => {
+const planOf = (plan: ModificationPlan): Microsandbox.ModificationPlan => {
   const problemOf = ({ field, message }: { readonly field: string; readonly message: string }) => ({
     field: modifiedField(field),
     problem: message
