@@ -51,7 +51,7 @@ const offsetOf = (entry: bigint, fileBytes: number): number => {
 }
 
 /** Opens an overlay for a disk of a size. Returns a function that puts its clusters over those of what is below it. */
-const opened = async (disk: Fs.FileHandle, size: number) => {
+const opened = async (disk: Fs.FileHandle, size: number, isOfRuntime: boolean) => {
   const { size: fileBytes } = await disk.stat()
   const header = Buffer.alloc(104)
   await readAt(disk, header, 0)
@@ -66,7 +66,8 @@ const opened = async (disk: Fs.FileHandle, size: number) => {
     header.readUInt32BE(32) === 0 &&
     header.readUInt32BE(60) === 0 &&
     header.readBigUInt64BE(72) <= 1n &&
-    header.readUInt32BE(36) >= tables &&
+    // The runtime makes room for the largest disk.
+    (isOfRuntime ? header.readUInt32BE(36) >= tables : header.readUInt32BE(36) === tables) &&
     first % clusterBytes === 0 &&
     first < fileBytes
   if (!isOurs) throw wrong("its header is not that of an overlay on this base")
@@ -92,10 +93,16 @@ const opened = async (disk: Fs.FileHandle, size: number) => {
 }
 
 /** Reads the overlay in a folder made by `RootDisk.make`. */
-export const ofOverlay = (folder: string): Parts => ofLayers([Path.join(folder, baseName), Path.join(folder, diskName)])
+export const ofOverlay = (folder: string): Parts =>
+  layered([Path.join(folder, baseName), Path.join(folder, diskName)], false)
 
-/** Reads a disk in layers: a file, and overlays, each on all that come before it. */
-export async function* ofLayers([base, ...overlays]: readonly [string, ...ReadonlyArray<string>]): Parts {
+/** Reads a disk in layers of the runtime: a file, and overlays, each on all that come before it. */
+export const ofLayers = (paths: readonly [string, ...ReadonlyArray<string>]): Parts => layered(paths, true)
+
+async function* layered(
+  [base, ...overlays]: readonly [string, ...ReadonlyArray<string>],
+  isOfRuntime: boolean
+): Parts {
   const files = [await Fs.open(base)]
   try {
     for (const path of overlays) files.push(await Fs.open(path))
@@ -103,7 +110,7 @@ export async function* ofLayers([base, ...overlays]: readonly [string, ...Readon
     if (lowest === undefined) return
     const { size } = await lowest.stat()
     const layers: Array<Awaited<ReturnType<typeof opened>>> = []
-    for (const file of others) layers.push(await opened(file, size))
+    for (const file of others) layers.push(await opened(file, size, isOfRuntime))
     const buffer = Buffer.alloc(Math.min(partBytes, size))
     for (let position = 0; position < size; position += partBytes) {
       const bytes = buffer.subarray(0, size - position)

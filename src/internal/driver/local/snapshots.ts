@@ -29,7 +29,7 @@ const allocatedBytes = async (path: string): Promise<number | undefined> => {
   }
 }
 
-const snapshotInfo = async (name: string, snapshot: Snapshot): Promise<Microsandbox.SnapshotInfo> => ({
+export const snapshotInfo = async (name: string, snapshot: Snapshot): Promise<Microsandbox.SnapshotInfo> => ({
   name,
   digest: snapshot.digest,
   path: snapshot.path,
@@ -37,6 +37,7 @@ const snapshotInfo = async (name: string, snapshot: Snapshot): Promise<Microsand
   imageDigest: snapshot.imageManifestDigest,
   size: snapshot.sizeBytes === null ? undefined : Number(snapshot.sizeBytes),
   allocated: await allocatedBytes(snapshot.path),
+  ...(snapshot.memory === undefined ? {} : { memory: snapshot.memory }),
   labels: Object.fromEntries(snapshot.labels),
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
   sourceSandbox: new Map(snapshot.labels).get(sourceLabel) ?? snapshot.sourceSandbox ?? undefined

@@ -12,6 +12,13 @@ const decodeRootDisk = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Struct({ layers: Schema.NonEmptyArray(Layer) }))
 )
 
+/** The layers that were captured last, while the sandbox runs: those below the one that it has been given to write to. */
+export const captured = async (home: string, name: string): Promise<Array.NonEmptyReadonlyArray<string>> => {
+  const [lowest, ...others] = await ofSandbox(home, name)
+  if (others.length === 0) throw new Error(`the disk of sandbox "${name}" was not captured`)
+  return [lowest, ...others.slice(0, -1)]
+}
+
 /** The layers of a sandbox's disk, from the lowest to the one that is written. */
 export const ofSandbox = async (home: string, name: string): Promise<Array.NonEmptyReadonlyArray<string>> => {
   const folder = Path.join(home, "sandboxes", name)

@@ -35,7 +35,7 @@ const encode = Schema.encodeSync(codec)
 
 const folderOf = (home: string): string => Path.join(home, "lightbox", "machines")
 
-const pathOf = (home: string, name: string): string => Path.join(folderOf(home), `${name}.json`)
+export const pathOf = (home: string, name: string): string => Path.join(folderOf(home), `${name}.json`)
 
 export const write = async (home: string, machine: Machine): Promise<void> => {
   const path = pathOf(home, machine.name)
@@ -46,6 +46,11 @@ export const write = async (home: string, machine: Machine): Promise<void> => {
 }
 
 export const remove = (home: string, name: string): Promise<void> => Fs.rm(pathOf(home, name), { force: true })
+
+/** Removes what was written for a creation that has failed. */
+export const removeOf = async (home: string, name: string, instance: string): Promise<void> => {
+  if (read(home, name)?.labels[instanceLabel] === instance) await remove(home, name)
+}
 
 const read = (home: string, name: string): Machine | undefined => {
   try {

@@ -32,7 +32,7 @@ const define = (prototype: object, name: string, value: unknown): void => {
   if (!(name in prototype)) Object.defineProperty(prototype, name, { value, configurable: true })
 }
 
-export const teach = ({ NetworkBuilder, SecretBuilder }: Addon): void => {
+export const teach = ({ NetworkBuilder, SecretBuilder }: Pick<Addon, "NetworkBuilder" | "SecretBuilder">): void => {
   for (const [old, current] of renamed) define(SecretBuilder.prototype, old, Reflect.get(SecretBuilder.prototype, current))
   // It has become a part of the headers.
   define(SecretBuilder.prototype, "injectBasicAuth", function (this: unknown) {

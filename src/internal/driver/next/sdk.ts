@@ -360,7 +360,32 @@ const builder = (addon: Addon, home: string, name: string): SandboxBuilder => {
 export const pathOf = (home: string, pathOrName: string): string =>
   pathOrName.includes("/") ? pathOrName : Path.join(home, "snapshots", pathOrName)
 
-const snapshotOf = (snapshot: NativeSnapshot, size: bigint | null): Snapshot => ({
+/** Files with the memory and the devices of a captured machine. None: it is only a disk. */
+export const objectsOf = async (path: string): Promise<ReadonlyArray<string>> => {
+  const folder = Path.join(path, "checkpoint", "objects")
+  const entries = await unlessMissing(Fs.readdir(folder, { recursive: true, withFileTypes: true }))
+  return (entries ?? []).flatMap((entry) => (entry.isFile() ? [Path.join(entry.parentPath, entry.name)] : []))
+}
+
+const Checkpoint = Schema.fromJsonString(
+  Schema.Struct({ geometry: Schema.Struct({ memory_mib: Schema.Finite, vcpus: Schema.Finite }) })
+)
+
+const decodeCheckpoint = Schema.decodeUnknownSync(Checkpoint)
+
+/** The processors and the memory of a captured machine. */
+export const geometryOf = async (path: string) => {
+  const { geometry } = decodeCheckpoint(await Fs.readFile(Path.join(path, "checkpoint", "checkpoint.json"), "utf8"))
+  return { cpus: geometry.vcpus, mebibytes: geometry.memory_mib }
+}
+
+const sizesOf = async (files: ReadonlyArray<string>): Promise<number> => {
+  let sum = 0
+  for (const file of files) sum += (await Fs.stat(file)).size
+  return sum
+}
+
+const snapshotOf = (snapshot: NativeSnapshot, size: bigint | null, memory: number | undefined): Snapshot => ({
   digest: snapshot.digest,
   path: snapshot.path,
   imageRef: snapshot.imageRef,
@@ -372,6 +397,7 @@ const snapshotOf = (snapshot: NativeSnapshot, size: bigint | null): Snapshot => 
   format: "raw",
   fstype: "ext4",
   sizeBytes: size,
+  memory,
   verify: async () => {
     const { checkpointRoot, upperKind } = await snapshot.verify()
     return { upper: { kind: typeof checkpointRoot === "string" ? "verified" : upperKind } }
@@ -383,7 +409,8 @@ const opened = async (snapshot: NativeSnapshot): Promise<Snapshot> => {
   if (disk === undefined) {
     throw new Error(`[SnapshotIntegrity] missing upper file: ${Path.join(snapshot.path, RootDisk.diskFile)}`)
   }
-  return snapshotOf(snapshot, BigInt(disk.size))
+  const memory = snapshot.scope === "full" ? await sizesOf(await objectsOf(snapshot.path)) : undefined
+  return snapshotOf(snapshot, BigInt(disk.size), memory)
 }
 
 const isFailed = (result: PromiseSettledResult<unknown>): result is PromiseRejectedResult => result.status === "rejected"

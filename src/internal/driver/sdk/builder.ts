@@ -19,7 +19,7 @@ import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
 import { localHome } from "./module.ts"
 import { toMebibytes } from "./sizes.ts"
-import type { SandboxBuilder, Surface } from "./surface.ts"
+import type { SandboxBuilder } from "./surface.ts"
 
 type SdkModule = typeof Sdk
 type MountBuilder = InstanceType<SdkModule["MountBuilder"]>
@@ -34,14 +34,14 @@ export type Root =
   | Source
   | { readonly _tag: "Disk"; readonly image: string; readonly path: string; readonly format: "qcow2" | "raw" }
 
-export const make = (
-  sdk: Pick<Surface, "Sandbox">,
+export const make = <Builder extends SandboxBuilder>(
+  sdk: { readonly Sandbox: { builder(name: string): Builder } },
   name: string,
   root: Root,
   config: SandboxConfig,
   labels: { readonly [key: string]: string },
   proxy?: CreateSandbox["proxy"]
-): SandboxBuilder => {
+): Builder => {
   const builder = sdk.Sandbox.builder(name)
   if (root._tag === "Snapshot") builder.fromSnapshot(root.name)
   else if (root._tag === "Image") builder.image(root.reference)

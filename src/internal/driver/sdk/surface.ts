@@ -76,7 +76,7 @@ type Setters<Builder, Others extends keyof Builder> = {
 
 export interface SandboxBuilder extends Setters<
   Sdk.SandboxBuilder,
-  "connectOrCreate" | "create" | "createWithPullProgress" | "rootDisk"
+  "build" | "connectOrCreate" | "create" | "createWithPullProgress" | "rootDisk"
 > {
   rootDisk(mebibytes: number): unknown
   rootDisk(configure: (disk: Sdk.RootDiskBuilder) => Sdk.RootDiskBuilder): unknown
@@ -100,6 +100,8 @@ export interface Snapshot extends Pick<
   | "sizeBytes"
   | "sourceSandbox"
 > {
+  /** Bytes of its memory. Absent: it is only a disk. */
+  readonly memory?: number | undefined
   verify(): Promise<{ readonly upper: { readonly kind: string } }>
 }
 
@@ -121,45 +123,57 @@ export interface VolumeBuilder {
   create(): Promise<unknown>
 }
 
+interface SandboxStatics {
+  builder(name: string): SandboxBuilder
+  get(name: string): Promise<SandboxHandle>
+  listWith(configure: (query: ListQuery) => ListQuery): Promise<SandboxPage>
+}
+
+interface SnapshotStatics {
+  builder(name: string): SnapshotBuilder
+  open(pathOrName: string): Promise<Snapshot>
+  listDir(folder: string): Promise<ReadonlyArray<Snapshot>>
+  remove(pathOrName: string, options: { readonly force: boolean }): Promise<void>
+  reindex(): Promise<number>
+  save(
+    nameOrPath: string,
+    path: string,
+    options: { readonly withImage: boolean; readonly plainTar: boolean }
+  ): Promise<void>
+  load(archive: string, folder: string): Promise<{ readonly path: string }>
+}
+
+interface ImageStatics {
+  get(reference: string): Promise<Sdk.ImageHandle>
+  inspect(reference: string): Promise<{
+    readonly handle: Sdk.ImageHandle
+    readonly config: Pick<Sdk.ImageConfigDetail, "cmd" | "entrypoint" | "env" | "user" | "workingDir"> | null
+  }>
+  list(): Promise<ReadonlyArray<Sdk.ImageHandle>>
+  load(path: string, options: { readonly tag?: string }): Promise<ReadonlyArray<Sdk.ImageHandle>>
+  prune(): Promise<Pick<Sdk.ImagePruneReport, "bytesReclaimed" | "imageRefsRemoved" | "layersRemoved">>
+  remove(reference: string, options: { readonly force: boolean }): Promise<void>
+  save(
+    references: ReadonlyArray<string>,
+    options: { readonly outputPath: string; readonly format: "docker" | "oci" }
+  ): Promise<void>
+}
+
+interface VolumeStatics {
+  get(name: string): Promise<Volume>
+  list(): Promise<ReadonlyArray<Volume>>
+  remove(name: string): Promise<void>
+  builder(name: string): VolumeBuilder
+}
+
+interface AgentStatics {
+  socketPath(name: string): string
+}
+
 export interface Surface {
-  readonly Sandbox: {
-    builder(name: string): SandboxBuilder
-    get(name: string): Promise<SandboxHandle>
-    listWith(configure: (query: ListQuery) => ListQuery): Promise<SandboxPage>
-  }
-  readonly Snapshot: {
-    builder(name: string): SnapshotBuilder
-    open(pathOrName: string): Promise<Snapshot>
-    listDir(folder: string): Promise<ReadonlyArray<Snapshot>>
-    remove(pathOrName: string, options: { readonly force: boolean }): Promise<void>
-    reindex(): Promise<number>
-    save(
-      nameOrPath: string,
-      path: string,
-      options: { readonly withImage: boolean; readonly plainTar: boolean }
-    ): Promise<void>
-    load(archive: string, folder: string): Promise<{ readonly path: string }>
-  }
-  readonly Image: {
-    get(reference: string): Promise<Sdk.ImageHandle>
-    inspect(reference: string): Promise<{
-      readonly handle: Sdk.ImageHandle
-      readonly config: Pick<Sdk.ImageConfigDetail, "cmd" | "entrypoint" | "env" | "user" | "workingDir"> | null
-    }>
-    list(): Promise<ReadonlyArray<Sdk.ImageHandle>>
-    load(path: string, options: { readonly tag?: string }): Promise<ReadonlyArray<Sdk.ImageHandle>>
-    prune(): Promise<Pick<Sdk.ImagePruneReport, "bytesReclaimed" | "imageRefsRemoved" | "layersRemoved">>
-    remove(reference: string, options: { readonly force: boolean }): Promise<void>
-    save(
-      references: ReadonlyArray<string>,
-      options: { readonly outputPath: string; readonly format: "docker" | "oci" }
-    ): Promise<void>
-  }
-  readonly Volume: {
-    get(name: string): Promise<Volume>
-    list(): Promise<ReadonlyArray<Volume>>
-    remove(name: string): Promise<void>
-    builder(name: string): VolumeBuilder
-  }
-  readonly AgentClient: { socketPath(name: string): string }
+  readonly Sandbox: SandboxStatics
+  readonly Snapshot: SnapshotStatics
+  readonly Image: ImageStatics
+  readonly Volume: VolumeStatics
+  readonly AgentClient: AgentStatics
 }
