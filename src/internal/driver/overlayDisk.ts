@@ -6,7 +6,7 @@
  */
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { baseName, clusterBytes, diskName } from "./rootDisk.ts"
+import { baseName, clusterBytes, diskName, maxBytes } from "./rootDisk.ts"
 import { readAt, writeAt } from "../host/positions.ts"
 
 /** A part of a disk. The bytes are valid until the next part is read. */
@@ -50,11 +50,18 @@ const offsetOf = (entry: bigint, fileBytes: number): number => {
   return offset
 }
 
-/** Opens an overlay for a disk of a size. Returns a function that puts its clusters over those of what is below it. */
-const opened = async (disk: Fs.FileHandle, size: number, isOfRuntime: boolean) => {
+interface Layer {
+  readonly size: number
+  /** Puts its clusters over those of what is below it. */
+  readonly apply: (position: number, bytes: Buffer) => Promise<void>
+}
+
+/** Opens an overlay for a disk of a size, or one of the runtime, which may have grown the disk. */
+const opened = async (disk: Fs.FileHandle, baseSize: number | undefined): Promise<Layer> => {
   const { size: fileBytes } = await disk.stat()
   const header = Buffer.alloc(104)
   await readAt(disk, header, 0)
+  const size = baseSize ?? Math.min(Number(header.readBigUInt64BE(24)), maxBytes)
   const first = Number(header.readBigUInt64BE(40))
   const tables = Math.ceil(size / clusterBytes / (clusterBytes / 8))
   const isOurs =
@@ -67,7 +74,7 @@ const opened = async (disk: Fs.FileHandle, size: number, isOfRuntime: boolean) =
     header.readUInt32BE(60) === 0 &&
     header.readBigUInt64BE(72) <= 1n &&
     // The runtime makes room for the largest disk.
-    (isOfRuntime ? header.readUInt32BE(36) >= tables : header.readUInt32BE(36) === tables) &&
+    (baseSize === undefined ? header.readUInt32BE(36) >= tables : header.readUInt32BE(36) === tables) &&
     first % clusterBytes === 0 &&
     first < fileBytes
   if (!isOurs) throw wrong("its header is not that of an overlay on this base")
@@ -75,9 +82,10 @@ const opened = async (disk: Fs.FileHandle, size: number, isOfRuntime: boolean) =
   await readAt(disk, l1, first)
   const l2 = Buffer.alloc(clusterBytes)
   let table: number | undefined
-  return async (position: number, bytes: Buffer): Promise<void> => {
+  const apply = async (position: number, bytes: Buffer): Promise<void> => {
     const cluster = position / clusterBytes
     const index = Math.floor(cluster / (clusterBytes / 8))
+    if (index >= tables) return
     const at = offsetOf(l1.readBigUInt64BE(8 * index), fileBytes)
     if (at === 0) return
     if (at !== table) await readAt(disk, l2, at)
@@ -90,6 +98,7 @@ const opened = async (disk: Fs.FileHandle, size: number, isOfRuntime: boolean) =
       else if (from !== 0) await readAt(disk, to, from)
     }
   }
+  return { size, apply }
 }
 
 /** Reads the overlay in a folder made by `RootDisk.make`. */
@@ -99,23 +108,21 @@ export const ofOverlay = (folder: string): Parts =>
 /** Reads a disk in layers of the runtime: a file, and overlays, each on all that come before it. */
 export const ofLayers = (paths: readonly [string, ...ReadonlyArray<string>]): Parts => layered(paths, true)
 
-async function* layered(
-  [base, ...overlays]: readonly [string, ...ReadonlyArray<string>],
-  isOfRuntime: boolean
-): Parts {
+async function* layered([base, ...overlays]: readonly [string, ...ReadonlyArray<string>], isOfRuntime: boolean): Parts {
   const files = [await Fs.open(base)]
   try {
     for (const path of overlays) files.push(await Fs.open(path))
     const [lowest, ...others] = files
     if (lowest === undefined) return
-    const { size } = await lowest.stat()
-    const layers: Array<Awaited<ReturnType<typeof opened>>> = []
-    for (const file of others) layers.push(await opened(file, size, isOfRuntime))
+    const { size: baseSize } = await lowest.stat()
+    const layers: Array<Layer> = []
+    for (const file of others) layers.push(await opened(file, isOfRuntime ? undefined : baseSize))
+    const size = layers.at(-1)?.size ?? baseSize
     const buffer = Buffer.alloc(Math.min(partBytes, size))
     for (let position = 0; position < size; position += partBytes) {
       const bytes = buffer.subarray(0, size - position)
       await readAt(lowest, bytes, position)
-      for (const apply of layers) await apply(position, bytes)
+      for (const { apply } of layers) await apply(position, bytes)
       yield { position, bytes }
     }
   } finally {

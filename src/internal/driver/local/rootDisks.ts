@@ -92,7 +92,8 @@ const within = <A>(
   return Effect.acquireUseRelease(
     ownership.note(note),
     // An interrupted creation could still write after the removal.
-    () => Effect.flatMap(Effect.uninterruptible(make), (path) =>
+    () =>
+      Effect.flatMap(Effect.uninterruptible(make), (path) =>
         use({ _tag: "Disk", image, path, format: context.disks.format })
       ),
     (_, exit) =>

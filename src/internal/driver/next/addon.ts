@@ -164,9 +164,7 @@ const asAddon = (loaded: unknown): loaded is Addon => {
  * Loads the package of the runtime for this platform, from a folder, or under the name that it was installed with. Its
  * executable needs no installation in the home.
  */
-export const load = Effect.fnUntraced(function* (
-  folder: string | undefined
-): Effect.fn.Return<Runtime, LightboxError> {
+export const load = Effect.fnUntraced(function* (folder: string | undefined): Effect.fn.Return<Runtime, LightboxError> {
   const triple = `${process.platform}-${process.arch}${process.platform === "linux" ? "-gnu" : ""}`
   const folders = folder === undefined ? installed(triple) : [folder]
   const versions = yield* Effect.forEach(folders, (at) => Effect.map(versionOf(at), (has) => ({ at, has })))

@@ -10,6 +10,7 @@ import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxPreview from "../../../MicrosandboxPreview.ts"
 import * as Ownership from "../../../Ownership.ts"
+import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { DurationInput, HostPath } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { unlessMissing } from "../../host/durable.ts"
@@ -119,7 +120,7 @@ const makeDriver = Effect.fnUntraced(function* (
         }
         return source._tag === "Snapshot" && resume === "memory"
           ? yield* Memory.resume(context, addon, request, source.name)
-          : yield* createSandbox(request)
+          : yield* createSandbox({ ...request, config: withTemporaryFolder(config) })
       }),
     openAgent: (sandbox) => openAgent(context, sandbox),
     ...remains,
@@ -130,6 +131,12 @@ const makeDriver = Effect.fnUntraced(function* (
     ...snapshots(context),
     ...volumes(context)
   }
+})
+
+/** As 0.6 does: what is in there is not captured with a disk. */
+const withTemporaryFolder = (config: SandboxConfig): SandboxConfig => ({
+  ...config,
+  mounts: { "/tmp": { tmpfs: true }, ...config.mounts }
 })
 
 /** The file that says which version a home is for. */

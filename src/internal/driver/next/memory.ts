@@ -39,9 +39,7 @@ const memoryFiles = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
   const { path } = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(name))
   const files = yield* hostFile(method, path, () => objectsOf(path))
-  return files.length > 0
-    ? files
-    : yield* unsupported(method, "resume", `the snapshot "${name}" is only a disk`)
+  return files.length > 0 ? files : yield* unsupported(method, "resume", `the snapshot "${name}" is only a disk`)
 })
 
 /** What a machine that goes on cannot be given. */
@@ -172,7 +170,9 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
           return yield* fromSdk(method, { sandbox: name }, new Error("[SandboxAlreadyExists] it exists"))
         }
       }
-      yield* Effect.forEach(machines, ({ machine }) => hostFile(method, machine.name, () => Machines.write(home, machine)))
+      yield* Effect.forEach(machines, ({ machine }) =>
+        hostFile(method, machine.name, () => Machines.write(home, machine))
+      )
       const branches = yield* commit({
         method,
         subject: { sandbox: sandbox.name },
@@ -245,7 +245,9 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
       const method = "Microsandbox.resumeSandbox"
       const handle = yield* handleOf(context, method, sandbox)
       if (handle.status === "paused") {
-        return yield* call(method, { sandbox: handle.name }, async () => (await addon.Sandbox.get(handle.name)).resume())
+        return yield* call(method, { sandbox: handle.name }, async () =>
+          (await addon.Sandbox.get(handle.name)).resume()
+        )
       }
       yield* requireRunning(method, handle)
     }),

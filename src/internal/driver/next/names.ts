@@ -33,7 +33,8 @@ const define = (prototype: object, name: string, value: unknown): void => {
 }
 
 export const teach = ({ NetworkBuilder, SecretBuilder }: Pick<Addon, "NetworkBuilder" | "SecretBuilder">): void => {
-  for (const [old, current] of renamed) define(SecretBuilder.prototype, old, Reflect.get(SecretBuilder.prototype, current))
+  for (const [old, current] of renamed)
+    define(SecretBuilder.prototype, old, Reflect.get(SecretBuilder.prototype, current))
   // It has become a part of the headers.
   define(SecretBuilder.prototype, "injectBasicAuth", function (this: unknown) {
     return this

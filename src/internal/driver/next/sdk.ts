@@ -413,7 +413,8 @@ const opened = async (snapshot: NativeSnapshot): Promise<Snapshot> => {
   return snapshotOf(snapshot, BigInt(disk.size), memory)
 }
 
-const isFailed = (result: PromiseSettledResult<unknown>): result is PromiseRejectedResult => result.status === "rejected"
+const isFailed = (result: PromiseSettledResult<unknown>): result is PromiseRejectedResult =>
+  result.status === "rejected"
 
 /** Takes a snapshot out of the group in which the runtime has made it. */
 export const publish = async (

@@ -131,11 +131,8 @@ export const onHandle = <A>(
     call(method, { sandbox: sandbox.name }, () => run(handle))
   )
 
-export const findHandle = (
-  sdk: Surface,
-  method: string,
-  name: string
-): Effect.Effect<SandboxHandle, LightboxError> => call(method, { sandbox: name }, () => sdk.Sandbox.get(name))
+export const findHandle = (sdk: Surface, method: string, name: string): Effect.Effect<SandboxHandle, LightboxError> =>
+  call(method, { sandbox: name }, () => sdk.Sandbox.get(name))
 
 /** Whether the runtime knows a sandbox of this name. */
 export const isKnown = (sdk: Surface, method: string, name: string): Effect.Effect<boolean, LightboxError> =>
