@@ -106,6 +106,13 @@ export interface Addon extends Same {
     listDir(folder: string): Promise<ReadonlyArray<Snapshot>>
     remove(path: string, options: { readonly force: boolean }): Promise<void>
     reindex(): Promise<number>
+    save(
+      path: string,
+      archive: string,
+      options: { readonly withImage: boolean; readonly plainTar: boolean }
+    ): Promise<void>
+    /** Makes a group in the folder. */
+    load(archive: string, folder: string): Promise<{ readonly path: string }>
   }
   /** Where the executable of the runtime is, with its library in `../lib`. */
   readonly setPackagedMsbPath: (path: string) => void

@@ -17,7 +17,7 @@ import { unlessMissing } from "../../host/durable.ts"
 import * as Owner from "../../ownership/owner.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import * as Admission from "../admission.ts"
-import { layerOptions } from "../createChecks.ts"
+import { checkCombination, layerOptions } from "../createChecks.ts"
 import { type DriverContext, leastDisk, turns } from "../local/context.ts"
 import { images } from "../local/images.ts"
 import { ghosts, openAgent, sandboxes } from "../local/sandboxes.ts"
@@ -111,6 +111,7 @@ const makeDriver = Effect.fnUntraced(function* (
     createSandbox: (request) =>
       Effect.gen(function* () {
         const { config, resume, source } = request
+        yield* checkCombination(request)
         if (config.rootDisk === "overlay") {
           const problem = 'this runtime does not follow overlays; launch the sandbox with rootDisk: "copy", or without'
           return yield* new LightboxError({

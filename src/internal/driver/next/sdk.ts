@@ -197,8 +197,14 @@ const handleOf = (home: string, handle: Handle): SandboxHandle => {
     status: statuses.find((status) => status === handle.status) ?? "crashed",
     configJson: Machines.completed(home, { id, name }, handle.configJson),
     createdAt: date(handle.createdAt),
-    start: () => handle.start(),
-    startDetached: () => handle.startDetached(),
+    start: async () => {
+      await requireEnded(handle)
+      return handle.start()
+    },
+    startDetached: async () => {
+      await requireEnded(handle)
+      return handle.startDetached()
+    },
     stopWithTimeout: (millis) => stop(handle, millis),
     kill: () => handle.kill(),
     destroy: async (options) => {
@@ -206,6 +212,7 @@ const handleOf = (home: string, handle: Handle): SandboxHandle => {
       await Machines.remove(home, name)
     },
     remove: async () => {
+      await requireEnded(handle)
       await handle.remove()
       await Machines.remove(home, name)
     },
@@ -242,6 +249,14 @@ const handleOf = (home: string, handle: Handle): SandboxHandle => {
         timestamp: new Date(timestampMs)
       }
     }
+  }
+}
+
+/** The runtime captures running sandboxes, too, and connects to one that it is to start. */
+const requireEnded = async (handle: Handle): Promise<void> => {
+  const { status } = await handle.refresh()
+  if (status === "running" || status === "paused" || status === "draining") {
+    throw new Error(`[SandboxStillRunning] sandbox "${handle.name}" is ${status}`)
   }
 }
 
@@ -449,9 +464,15 @@ export const publish = async (
   return opened(await addon.Snapshot.open(target))
 }
 
+/** Refuses machines: the order of the layers of their disks is not in their folder. */
+const requireDisk = (snapshot: NativeSnapshot): string => {
+  if (snapshot.upperFile === null) {
+    throw new Error("[UnsupportedOperation] archives of snapshots with memory are not supported")
+  }
+  return snapshot.upperFile
+}
+
 const snapshots = (addon: Addon, home: string): Surface["Snapshot"] => {
-  const unsupported = (): Promise<never> =>
-    Promise.reject(new Error("[UnsupportedOperation] archives of snapshots are not supported by this preview"))
   return {
     builder: (name) => {
       const native = new addon.SnapshotBuilder(name)
@@ -470,8 +491,9 @@ const snapshots = (addon: Addon, home: string): Surface["Snapshot"] => {
           native.recordIntegrity()
           return wrapped
         },
-        create: () =>
-          publish(
+        create: async () => {
+          await requireEnded(await addon.Sandbox.get(source))
+          return publish(
             addon,
             home,
             name,
@@ -481,6 +503,7 @@ const snapshots = (addon: Addon, home: string): Surface["Snapshot"] => {
               return upperFile === null || layers.length > 1 ? layers : [Path.join(path, upperFile)]
             }
           )
+        }
       }
       return wrapped
     },
@@ -497,8 +520,17 @@ const snapshots = (addon: Addon, home: string): Surface["Snapshot"] => {
     },
     remove: async (pathOrName, { force }) => addon.Snapshot.remove(pathOf(home, pathOrName), { force }),
     reindex: () => addon.Snapshot.reindex(),
-    save: unsupported,
-    load: unsupported
+    save: async (pathOrName, path, options) => {
+      const from = pathOf(home, pathOrName)
+      requireDisk(await addon.Snapshot.open(from))
+      await addon.Snapshot.save(from, path, options)
+    },
+    load: async (archive, folder) => {
+      const { path } = await addon.Snapshot.load(archive, folder)
+      const disk = requireDisk(await addon.Snapshot.open(path))
+      await Fs.link(Path.join(path, disk), Path.join(path, RootDisk.diskFile))
+      return { path }
+    }
   }
 }
 
