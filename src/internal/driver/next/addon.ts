@@ -66,6 +66,8 @@ export interface RestoreBuilder {
   forked(): RestoreBuilder
   portBind(bind: string, host: number, guest: number): RestoreBuilder
   portUdpBind(bind: string, host: number, guest: number): RestoreBuilder
+  idleTimeout(seconds: number): RestoreBuilder
+  maxDuration(seconds: number): RestoreBuilder
   externalMountPolicy(policy: "strict" | "relaxed"): RestoreBuilder
   restore(): Promise<Machine>
 }

@@ -98,7 +98,7 @@ const makeDriver = Effect.fnUntraced(function* (
     pullPolicy: options.pullPolicy
   }
   yield* Effect.addFinalizer(() => Effect.timeoutOption(leftoversEnd, closingLimit))
-  const { createSandbox, ...others } = sandboxes(context)
+  const { connect, createSandbox, ...others } = sandboxes(context)
   const remains = ghosts(context)
   return {
     backend: "local",
@@ -123,6 +123,8 @@ const makeDriver = Effect.fnUntraced(function* (
           ? yield* Memory.resume(context, addon, request, source.name)
           : yield* createSandbox({ ...request, config: withTemporaryFolder(config) })
       }),
+    connect: (sandbox) =>
+      Effect.flatMap(connect(sandbox), (guest) => Memory.withVariables(context, sandbox, guest)),
     openAgent: (sandbox) => openAgent(context, sandbox),
     ...remains,
     removeRemains: (options) =>

@@ -24,7 +24,9 @@ const Machine = Schema.Struct({
   original: Schema.optionalKey(Schema.String),
   labels: Strings,
   cwd: Schema.optionalKey(Schema.String),
-  shell: Schema.optionalKey(Schema.String)
+  shell: Schema.optionalKey(Schema.String),
+  /** Variables for commands. */
+  env: Schema.optionalKey(Strings)
 })
 
 export type Machine = typeof Machine.Type
@@ -58,6 +60,15 @@ const read = (home: string, name: string): Machine | undefined => {
   } catch {
     return undefined
   }
+}
+
+/** The variables that commands of a sandbox are given. Most sandboxes have no file. */
+export const variablesOf = async (
+  home: string,
+  sandbox: { readonly name: string; readonly id: string }
+): Promise<Machine["env"]> => {
+  const machine = read(home, sandbox.name)
+  return machine?.id === sandbox.id ? machine.env : undefined
 }
 
 /** Names of all files: of sandboxes, or of creations that were cut short. */

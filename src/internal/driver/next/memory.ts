@@ -1,5 +1,7 @@
 /** Capturing, resuming, copying and pausing machines. */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Guest from "../../../Guest.ts"
 import { InvalidConfig, LightboxError, NotRunning, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import { requireEntryName } from "../../config/validation.ts"
@@ -44,7 +46,7 @@ const memoryFiles = Effect.fnUntraced(function* (
 
 /** What a machine that goes on cannot be given. */
 const requireResumable = Effect.fnUntraced(function* (
-  { config }: Microsandbox.CreateSandbox,
+  { config, proxy }: Microsandbox.CreateSandbox,
   captured: { readonly cpus: number; readonly memory: number }
 ): Effect.fn.Return<void, LightboxError> {
   const method = "Microsandbox.createSandbox"
@@ -56,8 +58,15 @@ const requireResumable = Effect.fnUntraced(function* (
   if ((resources?.memory ?? captured.memory) !== captured.memory) {
     return yield* unsupported(method, "resources.memory", others)
   }
+  if (config.network !== undefined && config.network !== "public") {
+    return yield* unsupported(method, "network", "a machine that goes on has the network that it was captured with")
+  }
+  if (proxy !== undefined) return yield* unsupported(method, "a proxy", "a machine that goes on cannot be given one")
   const needBoot = [
+    "cmd",
     "deployment",
+    "entrypoint",
+    "ephemeral",
     "init",
     "mounts",
     "patches",
@@ -90,7 +99,8 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
     name,
     labels: { ...config.labels, ...request.labels, [instanceLabel]: instance },
     ...(config.cwd === undefined ? {} : { cwd: config.cwd }),
-    ...(config.shell === undefined ? {} : { shell: config.shell })
+    ...(config.shell === undefined ? {} : { shell: config.shell }),
+    ...(config.env === undefined ? {} : { env: config.env })
   }
   const forget = Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance)))
   const cleanUp = Effect.andThen(cleanUpInstance(context, name, instance), forget)
@@ -108,6 +118,9 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
           if (protocol === "tcp") builder.portBind(bind, host, guest)
           else builder.portUdpBind(bind, host, guest)
         }
+        const { idleTimeout, maxDuration } = config
+        if (idleTimeout !== undefined) builder.idleTimeout(Duration.toSeconds(idleTimeout))
+        if (maxDuration !== undefined) builder.maxDuration(Duration.toSeconds(maxDuration))
         return builder.restore()
       },
       cleanUp
@@ -132,6 +145,23 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
     return yield* withPorts(config, restored)
   }).pipe(takingTurns(context.names, [name]))
 })
+
+/** Gives commands the variables that the machine does not know. */
+export const withVariables = (
+  { home }: DriverContext,
+  sandbox: Microsandbox.SandboxRef,
+  guest: Guest.Guest
+): Effect.Effect<Guest.Guest, LightboxError> =>
+  Effect.map(
+    hostFile("Microsandbox.connect", Machines.pathOf(home, sandbox.name), () => Machines.variablesOf(home, sandbox)),
+    (variables): Guest.Guest =>
+      variables === undefined
+        ? guest
+        : {
+            ...guest,
+            spawn: (command, output) => guest.spawn({ ...command, env: { ...variables, ...command.env } }, output)
+          }
+  )
 
 export const operations = (context: DriverContext, addon: Addon): Operations => {
   const { home, sdk } = context
