@@ -55,7 +55,7 @@ export const through = <A>(
   const { home, ownership, sdk } = context
   const { image = "", imageDigest, name } = sandboxInfo(source)
   const running = new LightboxError({ method, reason: new StillRunning({ name }) })
-  const lastWrite = hostFile(method, folder, async () => (await Fs.stat(Path.join(folder, RootDisk.diskName))).mtimeMs)
+  const lastWrite = hostFile(method, folder, async () => (await Fs.stat(Path.join(folder, context.disks.file))).mtimeMs)
   const copied = Effect.fnUntraced(function* (note: Ownership.Note) {
     const before = yield* lastWrite
     const helper = yield* create(context, {

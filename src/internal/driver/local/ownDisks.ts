@@ -4,6 +4,8 @@ import * as RootDisk from "../rootDisk.ts"
 
 export interface OwnDisks {
   readonly format: "qcow2" | "raw"
+  /** The name of the disk in its folder. */
+  readonly file: string
   /** Creates the folder for the disk of a sandbox. Returns the path of the disk, which does not exist yet. */
   readonly make: (folder: string, base: string) => Promise<string>
   /** Writes the disk, replacing an existing one. */
@@ -20,6 +22,7 @@ export interface OwnDisks {
 /** Overlays on the disk of the snapshot. */
 export const overlays: OwnDisks = {
   format: "qcow2",
+  file: RootDisk.diskName,
   make: RootDisk.make,
   write: RootDisk.write,
   read: OverlayDisk.ofOverlay,

@@ -19,6 +19,7 @@ const diskName = "disk.raw"
 
 export const copies: OwnDisks = {
   format: "raw",
+  file: diskName,
   make: async (folder, base) => {
     await Fs.mkdir(folder, { recursive: true, mode: 0o700 })
     // It cannot be removed before it is copied.
