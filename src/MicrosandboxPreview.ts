@@ -73,9 +73,10 @@ export interface Options {
  * **Gotchas**
  *
  * - A sandbox is captured, copied or grown with its memory only if it was launched from an image, or from a snapshot
- *   with `rootDisk: "copy"`. Such a launch from a snapshot boots twice. `rootDisk: "overlay"` is not supported.
+ *   with `rootDisk: "copy"`. Such a launch from a snapshot boots twice. With `"overlay"`, the disk is copied as well.
  * - Resumed sandboxes and copies do not end with this process. If it is killed, the next sweep removes them.
- * - Archives of snapshots are not supported. Basic authentication with a secret is a part of the headers.
+ * - Snapshots with memory cannot be saved to archives. Pruning images reports no layers and no bytes while there are
+ *   snapshots. Basic authentication with a secret is a part of the headers.
  *
  * @category layers
  * @since 0.1.0

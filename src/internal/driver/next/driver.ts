@@ -17,7 +17,7 @@ import { unlessMissing } from "../../host/durable.ts"
 import * as Owner from "../../ownership/owner.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
 import * as Admission from "../admission.ts"
-import { checkCombination, layerOptions } from "../createChecks.ts"
+import { layerOptions } from "../createChecks.ts"
 import { type DriverContext, leastDisk, turns } from "../local/context.ts"
 import { images } from "../local/images.ts"
 import { ghosts, openAgent, sandboxes } from "../local/sandboxes.ts"
@@ -100,29 +100,34 @@ const makeDriver = Effect.fnUntraced(function* (
   yield* Effect.addFinalizer(() => Effect.timeoutOption(leftoversEnd, closingLimit))
   const { connect, createSandbox, ...others } = sandboxes(context)
   const remains = ghosts(context)
+  const ofImages = images(context)
+  const ofSnapshots = snapshots(context)
   return {
     backend: "local",
     home,
     version,
     capabilities,
     memory: Memory.operations(context, addon),
-    ...images(context),
+    ...ofImages,
+    // The runtime does not see our snapshots, and would remove what they need.
+    pruneImages: Effect.fn("Microsandbox.pruneImages")(function* () {
+      const kept = yield* ofSnapshots.listSnapshots()
+      if (kept.length === 0) return yield* ofImages.pruneImages()
+      const used = new Set([...kept, ...(yield* others.listSandboxes())].map(({ imageDigest }) => imageDigest))
+      const unused = (yield* ofImages.listImages()).filter(({ digest }) => !used.has(digest))
+      const removed = yield* Effect.filter(unused, ({ reference }) =>
+        ofImages.removeImage(reference).pipe(
+          Effect.as(true),
+          Effect.catchReason("LightboxError", "InUse", () => Effect.succeed(false))
+        )
+      )
+      return { images: removed.length, layers: 0, bytes: undefined }
+    }),
     ...others,
     createSandbox: (request) =>
-      Effect.gen(function* () {
-        const { config, resume, source } = request
-        yield* checkCombination(request)
-        if (config.rootDisk === "overlay") {
-          const problem = 'this runtime does not follow overlays; launch the sandbox with rootDisk: "copy", or without'
-          return yield* new LightboxError({
-            method: "Microsandbox.createSandbox",
-            reason: new Unsupported({ feature: "rootDisk", problem })
-          })
-        }
-        return source._tag === "Snapshot" && resume === "memory"
-          ? yield* Memory.resume(context, addon, request, source.name)
-          : yield* createSandbox({ ...request, config: withTemporaryFolder(config) })
-      }),
+      request.source._tag === "Snapshot" && request.resume === "memory"
+        ? Memory.resume(context, addon, request, request.source.name)
+        : createSandbox({ ...request, config: withTemporaryFolder(request.config) }),
     connect: (sandbox) =>
       Effect.flatMap(connect(sandbox), (guest) => Memory.withVariables(context, sandbox, guest)),
     openAgent: (sandbox) => openAgent(context, sandbox),
@@ -131,7 +136,7 @@ const makeDriver = Effect.fnUntraced(function* (
       Effect.flatMap(remains.removeRemains(options), (found) =>
         Effect.map(removeMachines(context, options?.dryRun ?? false), (machines) => [...found, ...machines])
       ),
-    ...snapshots(context),
+    ...ofSnapshots,
     ...volumes(context)
   }
 })
