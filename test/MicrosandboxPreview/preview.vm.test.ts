@@ -73,48 +73,56 @@ const leftovers = Effect.gen(function* () {
 
 layer(Support.layer, { excludeTestServices: true, timeout: 600_000 })("machines that go on", (it) => {
   it.effect(
-    "serve at once, beside each other, with the right time and random numbers of their own",
+    "serve at once, beside each other, with the right time, a host name and random numbers of their own, or boot",
     () =>
       Effect.gen(function* () {
-        const driver = yield* Microsandbox.Microsandbox
-        const memory = yield* memoryOf
-        const original = yield* serving
-        const name = Bench.freshName("warm")
-        yield* memory.captureMemory({ sandbox: original.name, name })
-        const booted = Sandbox.run({ snapshot: name, resources: { memory: "256M" } }, (sandbox) =>
-          Effect.andThen(sandbox.shell("httpd -p 8080 -h /srv", { check: true }), answer(sandbox))
-        )
-        const [cold, text] = yield* Effect.timed(booted)
-        assert.strictEqual(text, "hello\n")
-        const copies = yield* Effect.forEach([1, 2, 3, 4], (nth) =>
-          Effect.gen(function* () {
-            const created = driver.createSandbox({
-              name: `${name}-${nth}`,
-              source: { _tag: "Snapshot", name },
-              config: {},
-              resume: "memory"
-            })
-            const [took, sandbox] = yield* Effect.timed(
-              Effect.tap(Effect.andThen(created, Sandbox.connect(`${name}-${nth}`)), (sandbox) =>
-                Effect.map(answer(sandbox), (text) => assert.strictEqual(text, "hello\n"))
-              )
-            )
-            yield* Console.log(`resumed and answered after ${String(took)}`)
-            return sandbox
+        const definition = Snapshot.make("web", Busybox.reference).pipe(
+          Snapshot.shell("mkdir /srv; echo hello > /srv/index.html"),
+          Snapshot.resources(resources),
+          Snapshot.defaults({
+            services: { web: { command: "exec httpd -f -p 8080 -h /srv", ready: { port: 8080 } } }
           })
         )
-        yield* Console.log(`booted, and answered from a new service after ${String(cold)}`)
-        const randoms = yield* Effect.forEach([original, ...copies], (sandbox) =>
-          Effect.map(sandbox.shell("head -c 16 /dev/urandom | od -An -tx1"), ({ stdout }) => stdout)
+        const web = yield* Snapshot.build(definition, { warm: true })
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const copies = yield* Effect.forEach([1, 2, 3, 4], (nth) =>
+              Effect.gen(function* () {
+                const [took, sandbox] = yield* Effect.timed(Sandbox.launch({ snapshot: web, name: `copy-${nth}` }))
+                yield* Console.log(`resumed after ${String(took)}`)
+                assert.strictEqual(sandbox.resumed, "memory")
+                assert.strictEqual(yield* answer(sandbox), "hello\n")
+                return sandbox
+              })
+            )
+            const told = yield* Effect.forEach(copies, (sandbox) =>
+              Effect.map(sandbox.shell("head -c 16 /dev/urandom | od -An -tx1; hostname"), ({ stdout }) =>
+                stdout.trim().split("\n")
+              )
+            )
+            assert.strictEqual(new Set(told.map(([random]) => random)).size, 4)
+            assert.deepStrictEqual(
+              told.map(([, name]) => name),
+              ["copy-1", "copy-2", "copy-3", "copy-4"]
+            )
+            for (const copy of copies) {
+              const [{ stdout }, now] = [yield* copy.shell("date +%s"), yield* Clock.currentTimeMillis]
+              assert.isBelow(Math.abs(Number(stdout) - now / 1000), 30)
+            }
+          })
         )
-        assert.strictEqual(new Set(randoms).size, 5)
-        for (const copy of copies) {
-          const [{ stdout }, now] = [yield* copy.shell("date +%s"), yield* Clock.currentTimeMillis]
-          assert.isBelow(Math.abs(Number(stdout) - now / 1000), 30)
-        }
-        for (const copy of copies) yield* driver.removeSandbox(copy, { force: true })
-        yield* original.kill
-        yield* Snapshot.remove(name)
+        // What cannot be resumed boots from the same disk.
+        Fs.rmSync(`${web.path}/checkpoint/objects`, { recursive: true })
+        Fs.mkdirSync(`${web.path}/checkpoint/objects`)
+        Fs.writeFileSync(`${web.path}/checkpoint/objects/damaged`, "")
+        const [took, text] = yield* Effect.timed(
+          Sandbox.run({ snapshot: web }, (sandbox) => {
+            assert.isUndefined(sandbox.resumed)
+            return answer(sandbox)
+          })
+        )
+        yield* Console.log(`booted after ${String(took)}, with what was lost before`)
+        assert.strictEqual(text, "hello\n")
         assert.deepStrictEqual(yield* leftovers, [])
       }),
     600_000
