@@ -13,7 +13,10 @@ describe("the preview's layer", () => {
     Effect.gen(function* () {
       const home = yield* temporary
       const nowhere = yield* reasonOf({ home, runtime: `${home}/nowhere` })
-      assert.deepInclude(nowhere, { _tag: "RuntimeMissing", problem: `${home}/nowhere is not the package of a runtime` })
+      assert.deepInclude(nowhere, {
+        _tag: "RuntimeMissing",
+        problem: `${home}/nowhere is not the package of a runtime`
+      })
       assert.match(nowhere.message, /npm install microsandbox-next@npm:\S+@0\.7\.2/)
       Fs.writeFileSync(`${home}/package.json`, JSON.stringify({ version: "0.7.16" }))
       const later = yield* reasonOf({ home, runtime: home })

@@ -1,4 +1,5 @@
 /** Root disks that the driver makes of the disk of a snapshot, as the runtime takes a disk that the user brings. */
+import * as Path from "node:path"
 import * as OverlayDisk from "../overlayDisk.ts"
 import * as RootDisk from "../rootDisk.ts"
 
@@ -12,6 +13,8 @@ export interface OwnDisks {
   readonly write: (disk: string) => Promise<void>
   /** Reads the disk in a folder. */
   readonly read: (folder: string) => OverlayDisk.Parts
+  /** Reads the disk that the runtime has made for a sandbox. */
+  readonly readOfRuntime: (home: string, sandbox: string) => Promise<OverlayDisk.Parts>
   /**
    * Use them for every launch that does not demand a copy which the runtime has made. `false`: for those that are known
    * not to need one.
@@ -26,5 +29,6 @@ export const overlays: OwnDisks = {
   make: RootDisk.make,
   write: RootDisk.write,
   read: OverlayDisk.ofOverlay,
+  readOfRuntime: async (home, sandbox) => OverlayDisk.ofFile(Path.join(home, "sandboxes", sandbox, RootDisk.diskFile)),
   isUsual: false
 }

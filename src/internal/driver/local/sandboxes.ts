@@ -21,7 +21,6 @@ import { generate } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import * as OverlayDisk from "../overlayDisk.ts"
-import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, transient } from "../sdk/calls.ts"
 import { fromSdk, modifiedField } from "../sdk/errors.ts"
@@ -208,9 +207,15 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
       const folder = yield* RootDisks.overlayOf(context, method, yield* handleOf(context, method, sandbox))
-      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisk.diskFile)
-      const disk = folder === undefined ? OverlayDisk.ofFile(path) : context.disks.read(folder)
-      return yield* hostFile(method, folder ?? path, (signal) => OverlayDisk.search(disk, needles, signal))
+      const { disks, home } = context
+      const path = folder ?? Path.join(home, "sandboxes", sandbox.name)
+      return yield* hostFile(method, path, async (signal) =>
+        OverlayDisk.search(
+          folder === undefined ? await disks.readOfRuntime(home, sandbox.name) : disks.read(folder),
+          needles,
+          signal
+        )
+      )
     })
   }
 }

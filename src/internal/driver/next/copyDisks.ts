@@ -9,6 +9,7 @@ import { promisify } from "node:util"
 import type { OwnDisks } from "../local/ownDisks.ts"
 import * as OverlayDisk from "../overlayDisk.ts"
 import { baseName } from "../rootDisk.ts"
+import * as Layers from "./layers.ts"
 
 /** Node.js would fill the holes: a disk is mostly holes. Shares its blocks on file systems that can. */
 export const copyDisk = async (from: string, to: string): Promise<void> => {
@@ -28,5 +29,6 @@ export const copies: OwnDisks = {
   },
   write: (disk) => copyDisk(Path.join(Path.dirname(disk), baseName), disk),
   read: (folder) => OverlayDisk.ofFile(Path.join(folder, diskName)),
+  readOfRuntime: async (home, sandbox) => OverlayDisk.ofLayers(await Layers.ofSandbox(home, sandbox)),
   isUsual: true
 }

@@ -128,8 +128,7 @@ const makeDriver = Effect.fnUntraced(function* (
       request.source._tag === "Snapshot" && request.resume === "memory"
         ? Memory.resume(context, addon, request, request.source.name)
         : createSandbox({ ...request, config: withTemporaryFolder(request.config) }),
-    connect: (sandbox) =>
-      Effect.flatMap(connect(sandbox), (guest) => Memory.withVariables(context, sandbox, guest)),
+    connect: (sandbox) => Effect.flatMap(connect(sandbox), (guest) => Memory.withVariables(context, sandbox, guest)),
     openAgent: (sandbox) => openAgent(context, sandbox),
     ...remains,
     removeRemains: (options) =>

@@ -18,6 +18,7 @@ import { handleOf, instanceOf, sandboxInfo } from "../sdk/sandboxes.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import type { SandboxHandle } from "../sdk/surface.ts"
 import { hostFile } from "../snapshotLinks.ts"
+import * as Virtualization from "../../host/virtualization.ts"
 import type { Addon } from "./addon.ts"
 import * as Layers from "./layers.ts"
 import * as Machines from "./machines.ts"
@@ -45,7 +46,7 @@ const memoryFiles = Effect.fnUntraced(function* (
 })
 
 /** What a machine that goes on cannot be given. */
-const requireResumable = Effect.fnUntraced(function* (
+export const requireResumable = Effect.fnUntraced(function* (
   { config, proxy }: Microsandbox.CreateSandbox,
   captured: { readonly cpus: number; readonly memory: number }
 ): Effect.fn.Return<void, LightboxError> {
@@ -91,6 +92,8 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
   const { home, sdk } = context
   const { config, name } = request
   const path = pathOf(home, snapshot)
+  yield* requireEntryName(method, name)
+  yield* Virtualization.check(method)
   yield* memoryFiles(context, method, snapshot)
   const geometry = yield* hostFile(method, path, () => geometryOf(path))
   yield* requireResumable(request, { cpus: geometry.cpus, memory: fromMebibytes(geometry.mebibytes) })

@@ -267,9 +267,11 @@ const stop = async (handle: Handle, millis: number): Promise<void> => {
     await handle.stopWithTimeout(millis)
   } catch (error) {
     const { status } = await handle.refresh()
-    if (status === "stopped" || status === "crashed") return
-    if (error instanceof Error && /time|deadline/i.test(error.message)) return handle.kill()
-    throw error
+    if (status !== "running" && status !== "draining") {
+      if (status === "stopped" || status === "crashed") return
+      throw error
+    }
+    await handle.kill()
   }
 }
 
