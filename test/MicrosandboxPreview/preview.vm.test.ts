@@ -2,6 +2,7 @@
 import { assert, layer } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -89,7 +90,7 @@ layer(Support.layer, { excludeTestServices: true, timeout: 600_000 })("machines 
             const copies = yield* Effect.forEach([1, 2, 3, 4], (nth) =>
               Effect.gen(function* () {
                 const [took, sandbox] = yield* Effect.timed(Sandbox.launch({ snapshot: web, name: `copy-${nth}` }))
-                yield* Console.log(`resumed after ${String(took)}`)
+                yield* Console.log(`resumed after ${Duration.format(took)}`)
                 assert.strictEqual(sandbox.resumed, "memory")
                 assert.strictEqual(yield* answer(sandbox), "hello\n")
                 return sandbox
@@ -121,7 +122,7 @@ layer(Support.layer, { excludeTestServices: true, timeout: 600_000 })("machines 
             return answer(sandbox)
           })
         )
-        yield* Console.log(`booted after ${String(took)}, with what was lost before`)
+        yield* Console.log(`booted after ${Duration.format(took)}, with what was lost before`)
         assert.strictEqual(text, "hello\n")
         assert.deepStrictEqual(yield* leftovers, [])
       }),
