@@ -165,8 +165,8 @@ layer(Support.layer, { excludeTestServices: true, timeout: 600_000 })("machines 
           )
           assert.strictEqual(yield* answer(original), "hello\n")
         }
-        yield* original.kill
-        yield* Snapshot.remove(snapshot)
+        yield* driver.removeSandbox(original, { force: true })
+        yield* driver.removeSnapshot(snapshot)
         assert.deepStrictEqual(yield* leftovers, [])
       }),
     600_000
