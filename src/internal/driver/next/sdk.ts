@@ -513,7 +513,7 @@ const snapshots = (addon: Addon, home: string): Surface["Snapshot"] => {
     listDir: async (folder) => {
       const found: Array<Snapshot> = []
       // One by one: those of a group are not snapshots of their own.
-      for (const { name } of await Fs.readdir(folder, { withFileTypes: true })) {
+      for (const name of (await unlessMissing(Fs.readdir(folder))) ?? []) {
         if (name.startsWith(".")) continue
         const [snapshot] = await Promise.allSettled([addon.Snapshot.open(Path.join(folder, name)).then(opened)])
         if (snapshot !== undefined && !isFailed(snapshot)) found.push(snapshot.value)
