@@ -15,6 +15,7 @@ const power = "test/**/*.power.test.ts"
 const alone = [
   "test/Lightbox/progress.test.ts",
   "test/MicrosandboxLocal/**/*.test.ts",
+  "test/MicrosandboxPreview/layer.test.ts",
   "test/internal/guest/protocol.test.ts",
   "test/promise/native.test.ts"
 ]

@@ -42,5 +42,6 @@ export const modules: ReadonlyArray<{ readonly title: string; readonly names: Re
   { title: "Programs", names: ["Lightbox", "LightboxError", "Reaper", "Cleanup", "Page"] },
   { title: "Without Effect", names: ["promise", "presets"] },
   { title: "Tests", names: ["testing", "vitest"] },
+  { title: "Preview", names: ["preview", "MicrosandboxPreview"] },
   { title: "Agent frameworks", names: ["ai-sdk", "claude-agent", "deepagents", "computesdk"] }
 ]

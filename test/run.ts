@@ -213,7 +213,8 @@ const longest = [
   "test/Microsandbox/jobs.vm.test.ts",
   "test/Snapshot/rebuilds.vm.test.ts",
   "test/cli/cli.vm.test.ts",
-  "test/Sandbox/Sandbox.vm.test.ts"
+  "test/Sandbox/Sandbox.vm.test.ts",
+  "test/MicrosandboxPreview/preview.vm.test.ts"
 ]
 
 const rank = (file: string): number => {
@@ -305,8 +306,16 @@ const judges = script("judges", [process.execPath, `${root}test/judges/run.ts`, 
 /** The first part to use images makes them, while others wait. */
 const images = script("images", onHost(allImages, ["true"]))
 
+/** In a folder of its own, as its package has the name of that of 0.6. */
+const previewRuntime = static_("The runtime of the preview", [
+  "npm",
+  "ci",
+  "--prefix",
+  `${root}test/MicrosandboxPreview/runtime`
+])
+
 const all = Effect.gen(function* () {
-  const tested = yield* test
+  const tested = sum([yield* test, yield* previewRuntime])
   const microvms = yield* microvmParts("microvm", allImages, { each: "30 minutes", all: "60 minutes" })
   return sum([tested, yield* together([images, ...microvms, ...(yield* powerParts), soak, judges])])
 })

@@ -307,7 +307,7 @@ describe("the options given to the SDK", () => {
   it.effect("include a disk over an image, without pulling the image", () =>
     Effect.gen(function* () {
       expect(
-        yield* built({ pullPolicy: "always" }, { _tag: "Disk", image: "node:22", path: "/root.qcow2" })
+        yield* built({ pullPolicy: "always" }, { _tag: "Disk", image: "node:22", path: "/root.qcow2", format: "qcow2" })
       ).toMatchObject({
         image: {
           Oci: {

@@ -64,7 +64,28 @@ const symbolsIn = (checker: Checker, nodes: ReadonlyArray<Ast.Node>): ReadonlyAr
 const codeFlags =
   SymbolFlags.Method | SymbolFlags.GetAccessor | SymbolFlags.Function | SymbolFlags.Class | SymbolFlags.Alias
 
-/** Reads all sources that import the SDK. */
+/** The classes of the SDK whose part the interfaces of `surface.ts` are. `undefined`: the module. */
+const surfaces = new Map<string, string | undefined>([
+  ["AgentStatics", "AgentClient"],
+  ["ImageStatics", "Image"],
+  ["ListQuery", "SandboxListBuilder"],
+  ["SandboxBuilder", "SandboxBuilder"],
+  ["SandboxHandle", "SandboxHandle"],
+  ["SandboxStatics", "Sandbox"],
+  ["Snapshot", "Snapshot"],
+  ["SnapshotBuilder", "SnapshotBuilder"],
+  ["SnapshotStatics", "Snapshot"],
+  ["Surface", undefined],
+  ["VolumeBuilder", "VolumeBuilder"],
+  ["VolumeStatics", "Volume"]
+])
+
+/** Only the next version has these. */
+const ofOthers = ["Snapshot.memory"]
+
+const exportsOfModule = '"microsandbox"'
+
+/** Reads all sources that use the SDK. */
 export const usage = (): Usage => {
   const api = new API({ cwd: Sources.root })
   try {
@@ -76,7 +97,8 @@ export const usage = (): Usage => {
     const files = Fs.readdirSync(Path.join(Sources.root, "src"), { recursive: true, encoding: "utf8" }).flatMap(
       (name) => {
         const file = project.program.getSourceFile(Path.join(Sources.root, "src", name))
-        return file !== undefined && /\bfrom "microsandbox"/.test(file.text) ? [file] : []
+        const isUser = /\bfrom "(microsandbox|\S*\/sdk\/(surface|sandboxes)\.ts|\.\/surface\.ts)"/
+        return file !== undefined && isUser.test(file.text) ? [file] : []
       }
     )
     const members = new Map<string, Member>()
@@ -88,8 +110,12 @@ export const usage = (): Usage => {
       )
       for (const symbol of symbolsIn(project.checker, nodes)) {
         const declaration = symbol.valueDeclaration ?? symbol.declarations.at(0)
-        if (declaration === undefined || !declaration.path.includes("/node_modules/microsandbox/")) continue
-        const owner = symbol.getParent()?.name ?? ""
+        const path = declaration?.path ?? ""
+        const parent = symbol.getParent()?.name ?? ""
+        const isSurface = path.endsWith("/driver/sdk/surface.ts")
+        if (!isSurface && !path.includes("/node_modules/microsandbox/")) continue
+        if (isSurface && (!surfaces.has(parent) || ofOthers.includes(`${parent}.${symbol.name}`))) continue
+        const owner = isSurface ? (surfaces.get(parent) ?? exportsOfModule) : parent
         members.set(`${owner}.${symbol.name}`, { owner, name: symbol.name, isCode: (symbol.flags & codeFlags) !== 0 })
       }
     }

@@ -10,7 +10,7 @@ const levels = [
   ["ownership", "guest", "driver", "registry", "volume", "directory"],
   ["store", "sandbox", "driver/sdk"],
   ["interpreter", "plan", "reaper"],
-  ["build", "driver/local", "driver/cloud", "driver/memory", "driver/remote", "driver/fleet"],
+  ["build", "driver/local", "driver/cloud", "driver/memory", "driver/remote", "driver/fleet", "driver/next"],
   ["promise", "mcp", "fleet", "gateway", "page", "cli"],
   ["adapters"]
 ]

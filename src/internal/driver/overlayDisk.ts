@@ -6,7 +6,7 @@
  */
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
-import { baseName, clusterBytes, diskName } from "./rootDisk.ts"
+import { baseName, clusterBytes, diskName, maxBytes } from "./rootDisk.ts"
 import { readAt, writeAt } from "../host/positions.ts"
 
 /** A part of a disk. The bytes are valid until the next part is read. */
@@ -50,60 +50,83 @@ const offsetOf = (entry: bigint, fileBytes: number): number => {
   return offset
 }
 
+interface Layer {
+  readonly size: number
+  /** Puts its clusters over those of what is below it. */
+  readonly apply: (position: number, bytes: Buffer) => Promise<void>
+}
+
+/** Opens an overlay for a disk of a size, or one of the runtime, which may have grown the disk. */
+const opened = async (disk: Fs.FileHandle, baseSize: number | undefined): Promise<Layer> => {
+  const { size: fileBytes } = await disk.stat()
+  const header = Buffer.alloc(104)
+  await readAt(disk, header, 0)
+  const size = baseSize ?? Math.min(Number(header.readBigUInt64BE(24)), maxBytes)
+  const first = Number(header.readBigUInt64BE(40))
+  const tables = Math.ceil(size / clusterBytes / (clusterBytes / 8))
+  const isOurs =
+    header.readUInt32BE(0) === 0x514649fb &&
+    header.readUInt32BE(4) === 3 &&
+    2 ** header.readUInt32BE(20) === clusterBytes &&
+    header.readBigUInt64BE(24) === BigInt(size) &&
+    // No encryption, no snapshots, no features except that the file was not closed.
+    header.readUInt32BE(32) === 0 &&
+    header.readUInt32BE(60) === 0 &&
+    header.readBigUInt64BE(72) <= 1n &&
+    // The runtime makes room for the largest disk.
+    (baseSize === undefined ? header.readUInt32BE(36) >= tables : header.readUInt32BE(36) === tables) &&
+    first % clusterBytes === 0 &&
+    first < fileBytes
+  if (!isOurs) throw wrong("its header is not that of an overlay on this base")
+  const l1 = Buffer.alloc(8 * tables)
+  await readAt(disk, l1, first)
+  const l2 = Buffer.alloc(clusterBytes)
+  let table: number | undefined
+  const apply = async (position: number, bytes: Buffer): Promise<void> => {
+    const cluster = position / clusterBytes
+    const index = Math.floor(cluster / (clusterBytes / 8))
+    if (index >= tables) return
+    const at = offsetOf(l1.readBigUInt64BE(8 * index), fileBytes)
+    if (at === 0) return
+    if (at !== table) await readAt(disk, l2, at)
+    table = at
+    for (let offset = 0; offset < bytes.length; offset += clusterBytes) {
+      const entry = l2.readBigUInt64BE(8 * ((cluster + offset / clusterBytes) % (clusterBytes / 8)))
+      const to = bytes.subarray(offset, offset + clusterBytes)
+      const from = offsetOf(entry & ~isZero, fileBytes)
+      if ((entry & isZero) !== 0n) to.fill(0)
+      else if (from !== 0) await readAt(disk, to, from)
+    }
+  }
+  return { size, apply }
+}
+
 /** Reads the overlay in a folder made by `RootDisk.make`. */
-export async function* ofOverlay(folder: string): Parts {
-  const base = await Fs.open(Path.join(folder, baseName))
+export const ofOverlay = (folder: string): Parts =>
+  layered([Path.join(folder, baseName), Path.join(folder, diskName)], false)
+
+/** Reads a disk in layers of the runtime: a file, and overlays, each on all that come before it. */
+export const ofLayers = (paths: readonly [string, ...ReadonlyArray<string>]): Parts => layered(paths, true)
+
+async function* layered([base, ...overlays]: readonly [string, ...ReadonlyArray<string>], isOfRuntime: boolean): Parts {
+  const files = [await Fs.open(base)]
   try {
-    const disk = await Fs.open(Path.join(folder, diskName))
-    try {
-      const { size } = await base.stat()
-      const { size: fileBytes } = await disk.stat()
-      const header = Buffer.alloc(104)
-      await readAt(disk, header, 0)
-      const first = Number(header.readBigUInt64BE(40))
-      const tables = Math.ceil(size / clusterBytes / (clusterBytes / 8))
-      const isOurs =
-        header.readUInt32BE(0) === 0x514649fb &&
-        header.readUInt32BE(4) === 3 &&
-        2 ** header.readUInt32BE(20) === clusterBytes &&
-        header.readBigUInt64BE(24) === BigInt(size) &&
-        // No encryption, no snapshots, no features except that the file was not closed.
-        header.readUInt32BE(32) === 0 &&
-        header.readUInt32BE(60) === 0 &&
-        header.readBigUInt64BE(72) <= 1n &&
-        header.readUInt32BE(36) === tables &&
-        first % clusterBytes === 0 &&
-        first < fileBytes
-      if (!isOurs) throw wrong("its header is not that of an overlay on this base")
-      const l1 = Buffer.alloc(8 * tables)
-      await readAt(disk, l1, first)
-      const l2 = Buffer.alloc(clusterBytes)
-      const buffer = Buffer.alloc(Math.min(partBytes, size))
-      let table: number | undefined
-      for (let position = 0; position < size; position += partBytes) {
-        const bytes = buffer.subarray(0, size - position)
-        await readAt(base, bytes, position)
-        const cluster = position / clusterBytes
-        const index = Math.floor(cluster / (clusterBytes / 8))
-        const at = offsetOf(l1.readBigUInt64BE(8 * index), fileBytes)
-        if (at !== 0) {
-          if (at !== table) await readAt(disk, l2, at)
-          table = at
-          for (let offset = 0; offset < bytes.length; offset += clusterBytes) {
-            const entry = l2.readBigUInt64BE(8 * ((cluster + offset / clusterBytes) % (clusterBytes / 8)))
-            const to = bytes.subarray(offset, offset + clusterBytes)
-            const from = offsetOf(entry & ~isZero, fileBytes)
-            if ((entry & isZero) !== 0n) to.fill(0)
-            else if (from !== 0) await readAt(disk, to, from)
-          }
-        }
-        yield { position, bytes }
-      }
-    } finally {
-      await disk.close()
+    for (const path of overlays) files.push(await Fs.open(path))
+    const [lowest, ...others] = files
+    if (lowest === undefined) return
+    const { size: baseSize } = await lowest.stat()
+    const layers: Array<Layer> = []
+    for (const file of others) layers.push(await opened(file, isOfRuntime ? undefined : baseSize))
+    const size = layers.at(-1)?.size ?? baseSize
+    const buffer = Buffer.alloc(Math.min(partBytes, size))
+    for (let position = 0; position < size; position += partBytes) {
+      const bytes = buffer.subarray(0, size - position)
+      await readAt(lowest, bytes, position)
+      for (const { apply } of layers) await apply(position, bytes)
+      yield { position, bytes }
     }
   } finally {
-    await base.close()
+    for (const file of files) await file.close()
   }
 }
 

@@ -116,6 +116,28 @@ describe("an overlay", () => {
     { arbitrary: { runs: 20 } }
   )
 
+  it.effect("of the runtime is one of several layers, and may be larger than what is below it", () =>
+    Effect.gen(function* () {
+      const root = yield* temporary
+      yield* Effect.promise(async () => {
+        const size = 2 * cluster
+        const first = await make(root, size, new Map([[0, 1]]), new Map([[1, 2]]))
+        const second = Path.join(root, "second")
+        Fs.mkdirSync(second)
+        const grown = await make(second, 3 * cluster, new Map(), new Map([[2, 3]]))
+        const layers = [Path.join(first.folder, RootDisk.baseName), first.disk, grown.disk] as const
+        const expected = Buffer.concat([1, 2, 3].map((byte) => Buffer.alloc(cluster, byte)))
+        assert.isTrue((await read(OverlayDisk.ofLayers(layers))).equals(expected))
+        const [base] = layers
+        assert.isTrue(
+          (await read(OverlayDisk.ofLayers([base]))).equals(
+            Buffer.concat([Buffer.alloc(cluster, 1), Buffer.alloc(cluster)])
+          )
+        )
+      })
+    })
+  )
+
   it.effect("is refused when its header, its tables or its offsets are not those of this library", () =>
     Effect.gen(function* () {
       const root = yield* temporary

@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import type * as Sdk from "microsandbox"
 import * as Crypto from "node:crypto"
 import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../../LightboxError.ts"
@@ -26,6 +25,7 @@ import { call, isTaken, notFoundIsSuccess, settle } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
 import { getSandbox, handleOf, listSandboxes, onHandle, sandboxInfo } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
+import type { SandboxHandle } from "../sdk/surface.ts"
 import { intBetween, millis } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import * as WebSocketChannel from "./webSocketChannel.ts"
@@ -254,7 +254,7 @@ const sandboxes = (context: CloudContext): SandboxPart => {
 }
 
 /** The cloud cannot kill. */
-const destroy = (handle: Sdk.SandboxHandle): Promise<void> => handle.destroy({ timeoutMs: millis(defaultStopTimeout) })
+const destroy = (handle: SandboxHandle): Promise<void> => handle.destroy({ timeoutMs: millis(defaultStopTimeout) })
 
 const create = Effect.fn("Microsandbox.createSandbox")(function* (
   context: CloudContext,

@@ -3,7 +3,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RcMap from "effect/RcMap"
 import * as Semaphore from "effect/Semaphore"
-import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type { LightboxError } from "../../../LightboxError.ts"
@@ -11,20 +10,22 @@ import type * as Microsandbox from "../../../Microsandbox.ts"
 import { freeBytes } from "../../host/diskRoom.ts"
 import type * as Home from "../../host/home.ts"
 import type * as Ownership from "../../../Ownership.ts"
+import type { OwnDisks } from "./ownDisks.ts"
 import * as NameLocks from "./workaroundNameLocks.ts"
 import * as RootDisk from "../rootDisk.ts"
 
 import { call } from "../sdk/calls.ts"
-import type * as SdkModule from "../sdk/module.ts"
 import { instanceOf, mayHoldDisks } from "../sdk/sandboxes.ts"
+import type { Machine, SandboxHandle, Surface } from "../sdk/surface.ts"
 import { mebibyte } from "../../config/schemas.ts"
 import { hostFile } from "../snapshotLinks.ts"
 
 export interface DriverContext {
-  readonly sdk: SdkModule.SdkModule
+  readonly sdk: Surface
   readonly home: string
   readonly ownership: Ownership.Ownership["Service"]
   readonly copies: Effect.Effect<Home.Copies>
+  readonly disks: OwnDisks
   /**
    * The SDK's objects of sandboxes that this process owns, by id. They are used only to detach, as each has one lock
    * that its commands hold while they run. They are kept because a virtual machine ends when its object is garbage-
@@ -46,13 +47,13 @@ export interface DriverContext {
 }
 
 interface Owned {
-  readonly native: Sdk.Sandbox
+  readonly native: Machine
   /** The native object may hold locks on disks, which only garbage collection releases. */
   readonly holdsLocks: boolean
   readonly instance: string | undefined
 }
 
-export const retainNative = (context: DriverContext, native: Sdk.Sandbox, handle: Sdk.SandboxHandle): void => {
+export const retainNative = (context: DriverContext, native: Machine, handle: SandboxHandle): void => {
   context.owned.set(native.id, {
     native,
     holdsLocks: mayHoldDisks(handle),
@@ -104,7 +105,7 @@ export const leastDisk = 16 * mebibyte
 /**
  * Ends and removes a sandbox. On a full disk, its disks are removed first: the runtime needs space to record the end.
  */
-export const destroy = async (home: string, handle: Sdk.SandboxHandle): Promise<void> => {
+export const destroy = async (home: string, handle: SandboxHandle): Promise<void> => {
   if ((await freeBytes(home)) < leastDisk) {
     const instance = instanceOf(handle)
     await Fs.rm(Path.join(home, "sandboxes", handle.name, RootDisk.diskFile), { force: true })

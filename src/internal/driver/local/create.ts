@@ -10,14 +10,13 @@ import type { SandboxConfig } from "../../../SandboxConfig.ts"
 import { checkCombination, checkHostPaths, requireBoot, withDefaults } from "../createChecks.ts"
 import { generate, instanceLabel } from "../../ownership/labels.ts"
 import * as PullReport from "../pullReport.ts"
-import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import * as Boots from "./boots.ts"
 import * as Builder from "../sdk/builder.ts"
 import { call, isTaken, notFoundIsSuccess } from "../sdk/calls.ts"
 import { fromSdk, type Subject } from "../sdk/errors.ts"
-import type * as SdkModule from "../sdk/module.ts"
 import { findHandle, handleOf, instanceOf, isKnown, sandboxInfo } from "../sdk/sandboxes.ts"
+import type { Machine, SandboxHandle, Surface } from "../sdk/surface.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { withPorts } from "../ports.ts"
@@ -56,7 +55,7 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
       { sandbox: name, ...(source._tag === "Image" ? { image: source.reference } : { snapshot: source.name }) },
       async (onPulled) => {
         // Make a new one: a failed boot may have written to it.
-        if (root._tag === "Disk") await RootDisk.write(root.path)
+        if (root._tag === "Disk") await context.disks.write(root.path)
         const builder = Builder.make(sdk, name, root, await withVolumesAsTheyAre(sdk, config), labels, request.proxy)
         if (replacesGhost) builder.replaceWithTimeout(0)
         if (request.detached === true) builder.detached(true)
@@ -79,7 +78,7 @@ export const create = Effect.fn("Microsandbox.createSandbox")(function* (
     if (request.onConflict === "replace") yield* destroyByName(context, method, name)
     const bootFrom =
       (config: SandboxConfig) =>
-      (root: Builder.Root, check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>) =>
+      (root: Builder.Root, check: (handle: SandboxHandle) => Effect.Effect<void, LightboxError>) =>
         attempt(config, root, false).pipe(
           Effect.catchReason("LightboxError", "AlreadyExists", (_, error) =>
             Effect.flatMap(isGhost(context, method, name, instance), (isGhost) =>
@@ -125,7 +124,7 @@ const isGhost = (
   )
 
 /** The SDK's `ensure` works only for volumes that are folders. */
-const withVolumesAsTheyAre = async (sdk: SdkModule.SdkModule, config: SandboxConfig): Promise<SandboxConfig> => {
+const withVolumesAsTheyAre = async (sdk: Surface, config: SandboxConfig): Promise<SandboxConfig> => {
   const mounts: { [path: string]: NonNullable<SandboxConfig["mounts"]>[string] } = { ...config.mounts }
   for (const [path, mount] of Object.entries(mounts)) {
     if (!("volume" in mount)) continue
@@ -146,9 +145,9 @@ export const boot = (
   context: DriverContext,
   method: string,
   subject: BootSubject,
-  start: (onPulled: () => void) => Promise<Sdk.Sandbox>,
+  start: (onPulled: () => void) => Promise<Machine>,
   cleanUp: Effect.Effect<void>
-): Effect.Effect<Sdk.Sandbox, LightboxError> =>
+): Effect.Effect<Machine, LightboxError> =>
   Boots.boot({
     method,
     name: subject.sandbox,

@@ -19,6 +19,7 @@ import { DurationInput } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { type DriverContext, turns, leastDisk } from "./context.ts"
 import { images } from "./images.ts"
+import { overlays } from "./ownDisks.ts"
 import { sandboxes, ghosts, openAgent } from "./sandboxes.ts"
 import { snapshots } from "./snapshots.ts"
 import { volumes } from "./volumes.ts"
@@ -80,6 +81,7 @@ const makeDriver = Effect.fnUntraced(function* (
       // A failure, such as a full disk, may be temporary.
       (exit) => (Exit.isSuccess(exit) && exit.value !== "unknown" ? Duration.infinity : Duration.zero)
     ),
+    disks: overlays,
     owned: new Map(),
     names: yield* turns,
     volumes: yield* turns,

@@ -11,7 +11,7 @@ import { date } from "../sdk/sandboxes.ts"
 import { requireArchive } from "../../host/fileFailure.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import type { ImagePart } from "../parts.ts"
-import type { SdkModule } from "../sdk/module.ts"
+import type { Surface } from "../sdk/surface.ts"
 import { type DriverContext, removeFile } from "./context.ts"
 import * as Registry from "./registry.ts"
 
@@ -41,7 +41,7 @@ const byAnyName = <A>(
 
 /** The digest of an image in the cache. */
 export const cachedDigest = (
-  sdk: SdkModule,
+  sdk: Surface,
   method: string,
   image: string
 ): Effect.Effect<string | undefined, LightboxError> =>

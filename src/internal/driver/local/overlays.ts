@@ -7,7 +7,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { LightboxError, StillRunning, Unsupported } from "../../../LightboxError.ts"
@@ -20,11 +19,12 @@ import * as OverlayDisk from "../overlayDisk.ts"
 import * as RootDisk from "../rootDisk.ts"
 import { call } from "../sdk/calls.ts"
 import { findHandle, sandboxInfo } from "../sdk/sandboxes.ts"
+import type { SandboxHandle } from "../sdk/surface.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import { type DriverContext, releaseNative, takingTurns } from "./context.ts"
 import { cleanUpInstance, create } from "./create.ts"
 
-const hasEnded = ({ status }: Sdk.SandboxHandle): boolean => status === "stopped" || status === "crashed"
+const hasEnded = ({ status }: SandboxHandle): boolean => status === "stopped" || status === "crashed"
 
 /** Runs work that cannot be interrupted, but can be asked to end. */
 const abortable = (
@@ -48,14 +48,14 @@ const abortable = (
 export const through = <A>(
   context: DriverContext,
   method: string,
-  source: Sdk.SandboxHandle,
+  source: SandboxHandle,
   folder: string,
   capture: (sandbox: string) => Effect.Effect<A, LightboxError>
 ): Effect.Effect<A, LightboxError> => {
   const { home, ownership, sdk } = context
   const { image = "", imageDigest, name } = sandboxInfo(source)
   const running = new LightboxError({ method, reason: new StillRunning({ name }) })
-  const lastWrite = hostFile(method, folder, async () => (await Fs.stat(Path.join(folder, RootDisk.diskName))).mtimeMs)
+  const lastWrite = hostFile(method, folder, async () => (await Fs.stat(Path.join(folder, context.disks.file))).mtimeMs)
   const copied = Effect.fnUntraced(function* (note: Ownership.Note) {
     const before = yield* lastWrite
     const helper = yield* create(context, {
@@ -78,7 +78,7 @@ export const through = <A>(
       const staged = yield* ownership.stage
       yield* abortable(method, staged, async (signal) => {
         try {
-          await OverlayDisk.write(OverlayDisk.ofOverlay(folder), staged, signal)
+          await OverlayDisk.write(context.disks.read(folder), staged, signal)
           await Fs.rename(staged, Path.join(home, "sandboxes", helper.name, RootDisk.diskFile))
         } finally {
           await Fs.rm(staged, { force: true })

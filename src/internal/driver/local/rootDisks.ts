@@ -2,7 +2,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 
-import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import type * as Ownership from "../../../Ownership.ts"
@@ -15,6 +14,7 @@ import * as RootDisk from "../rootDisk.ts"
 import type { Root } from "../sdk/builder.ts"
 import { call } from "../sdk/calls.ts"
 import { instanceOf, sandboxInfo } from "../sdk/sandboxes.ts"
+import type { SandboxHandle } from "../sdk/surface.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import { unlessMissing } from "../../host/durable.ts"
 import { isCode } from "../../host/socket.ts"
@@ -79,7 +79,7 @@ const within = <A>(
   const folder = RootDisk.folderOf(home, instance)
   const note: Ownership.Note = { kind: "disk", token: instance, name }
   const make = Effect.tryPromise({
-    try: () => RootDisk.make(folder, base),
+    try: () => context.disks.make(folder, base),
     catch: (cause) => {
       if (isCode(cause, "ENOENT")) {
         return new LightboxError({ method, reason: new NotFound({ resource: "snapshot", name: snapshot, cause }) })
@@ -92,7 +92,10 @@ const within = <A>(
   return Effect.acquireUseRelease(
     ownership.note(note),
     // An interrupted creation could still write after the removal.
-    () => Effect.flatMap(Effect.uninterruptible(make), (path) => use({ _tag: "Disk", image, path })),
+    () =>
+      Effect.flatMap(Effect.uninterruptible(make), (path) =>
+        use({ _tag: "Disk", image, path, format: context.disks.format })
+      ),
     (_, exit) =>
       Exit.isSuccess(exit)
         ? ownership.forget(note)
@@ -111,12 +114,14 @@ export const bootFrom = (
   instance: string,
   boot: (
     root: Root,
-    check: (handle: Sdk.SandboxHandle) => Effect.Effect<void, LightboxError>
+    check: (handle: SandboxHandle) => Effect.Effect<void, LightboxError>
   ) => Effect.Effect<Microsandbox.SandboxInfo, LightboxError>
 ): Effect.Effect<Microsandbox.SandboxInfo, LightboxError> => {
   const { config, name, source } = request
   const plain = boot(source, () => Effect.void)
-  if (source._tag === "Image" || !wantsOverlay(request)) return plain
+  if (source._tag === "Image") return plain
+  const isUsual = context.disks.isUsual && (config.rootDisk !== "copy" || config.ephemeral === true)
+  if (!isUsual && !wantsOverlay(request)) return plain
   const onOverlay = Effect.flatMap(find(context, method, source.name), (overlay) =>
     overlay === undefined
       ? plain
@@ -128,7 +133,7 @@ export const bootFrom = (
           )
         )
   )
-  if (config.rootDisk === "overlay") return onOverlay
+  if (isUsual || config.rootDisk === "overlay") return onOverlay
   return Effect.flatMap(context.copies, (copies) =>
     copies === "full"
       ? Effect.catchReason(onOverlay, "LightboxError", "Unsupported", (reason, error) =>
@@ -145,7 +150,7 @@ const has = ({ home }: DriverContext, method: string, instance: string): Effect.
 export const removing = Effect.fnUntraced(function* (
   context: DriverContext,
   method: string,
-  handle: Sdk.SandboxHandle,
+  handle: SandboxHandle,
   remove: () => Promise<unknown>
 ): Effect.fn.Return<void, LightboxError> {
   const { name } = handle
@@ -168,7 +173,7 @@ export const removing = Effect.fnUntraced(function* (
 export const overlayOf = Effect.fnUntraced(function* (
   context: DriverContext,
   method: string,
-  handle: Sdk.SandboxHandle
+  handle: SandboxHandle
 ): Effect.fn.Return<string | undefined, LightboxError> {
   const instance = instanceOf(handle)
   return instance !== undefined && (yield* has(context, method, instance))
@@ -181,7 +186,7 @@ export const requireCopy = Effect.fnUntraced(function* (
   context: DriverContext,
   method: string,
   feature: string,
-  handle: Sdk.SandboxHandle
+  handle: SandboxHandle
 ): Effect.fn.Return<void, LightboxError> {
   if ((yield* overlayOf(context, method, handle)) !== undefined) return yield* overlayRefused(method, feature)
 })

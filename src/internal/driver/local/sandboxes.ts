@@ -21,7 +21,6 @@ import { generate } from "../../ownership/labels.ts"
 import { sdkRetries } from "../../report/metrics.ts"
 import { ephemeralRefused, needsRestart } from "../restart.ts"
 import * as OverlayDisk from "../overlayDisk.ts"
-import * as RootDisk from "../rootDisk.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, transient } from "../sdk/calls.ts"
 import { fromSdk, modifiedField } from "../sdk/errors.ts"
@@ -32,6 +31,7 @@ import { hostFile, readFolder } from "../snapshotLinks.ts"
 import * as Virtualization from "../../host/virtualization.ts"
 import { isCode } from "../../host/socket.ts"
 import { toMebibytes } from "../sdk/sizes.ts"
+import type { ModificationPlan, SandboxHandle } from "../sdk/surface.ts"
 import * as VmProcess from "./workaroundVmProcess.ts"
 import * as VolumeStaging from "./workaroundVolumeStaging.ts"
 import type { RemainsPart, SandboxPart } from "../parts.ts"
@@ -80,7 +80,7 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
   const end = (
     method: string,
     sandbox: Microsandbox.SandboxRef,
-    run: (handle: Sdk.SandboxHandle) => Promise<unknown>
+    run: (handle: SandboxHandle) => Promise<unknown>
   ): Effect.Effect<void, LightboxError> =>
     handleOf(context, method, sandbox).pipe(
       orReleaseNative(context, sandbox),
@@ -207,9 +207,15 @@ export const sandboxes = (context: DriverContext): SandboxPart => {
     searchSandbox: Effect.fn("Microsandbox.searchSandbox")(function* (sandbox, needles) {
       const method = "Microsandbox.searchSandbox"
       const folder = yield* RootDisks.overlayOf(context, method, yield* handleOf(context, method, sandbox))
-      const path = Path.join(context.home, "sandboxes", sandbox.name, RootDisk.diskFile)
-      const disk = folder === undefined ? OverlayDisk.ofFile(path) : OverlayDisk.ofOverlay(folder)
-      return yield* hostFile(method, folder ?? path, (signal) => OverlayDisk.search(disk, needles, signal))
+      const { disks, home } = context
+      const path = folder ?? Path.join(home, "sandboxes", sandbox.name)
+      return yield* hostFile(method, path, async (signal) =>
+        OverlayDisk.search(
+          folder === undefined ? await disks.readOfRuntime(home, sandbox.name) : disks.read(folder),
+          needles,
+          signal
+        )
+      )
     })
   }
 }
@@ -268,7 +274,7 @@ export const ghosts = (context: DriverContext): RemainsPart => {
   }
 }
 
-const planOf = (plan: Sdk.SandboxModificationPlan): Microsandbox.ModificationPlan => {
+const planOf = (plan: ModificationPlan): Microsandbox.ModificationPlan => {
   const problemOf = ({ field, message }: { readonly field: string; readonly message: string }) => ({
     field: modifiedField(field),
     problem: message

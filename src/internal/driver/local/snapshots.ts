@@ -1,7 +1,6 @@
 /** Snapshots of the local driver. */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { AlreadyExists, LightboxError, NotFound, SnapshotDamaged } from "../../../LightboxError.ts"
@@ -13,6 +12,7 @@ import * as RootDisk from "../rootDisk.ts"
 import * as Overlays from "./overlays.ts"
 import * as RootDisks from "./rootDisks.ts"
 import { call, commit, notFoundIsSuccess } from "../sdk/calls.ts"
+import type { Snapshot } from "../sdk/surface.ts"
 import { makeFolder, sync, unlessMissing } from "../../host/durable.ts"
 import { hostFile, readFolder, snapshotLinks } from "../snapshotLinks.ts"
 import type { SnapshotPart } from "../parts.ts"
@@ -29,7 +29,7 @@ const allocatedBytes = async (path: string): Promise<number | undefined> => {
   }
 }
 
-const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Microsandbox.SnapshotInfo> => ({
+export const snapshotInfo = async (name: string, snapshot: Snapshot): Promise<Microsandbox.SnapshotInfo> => ({
   name,
   digest: snapshot.digest,
   path: snapshot.path,
@@ -37,6 +37,7 @@ const snapshotInfo = async (name: string, snapshot: Sdk.Snapshot): Promise<Micro
   imageDigest: snapshot.imageManifestDigest,
   size: snapshot.sizeBytes === null ? undefined : Number(snapshot.sizeBytes),
   allocated: await allocatedBytes(snapshot.path),
+  ...(snapshot.memory === undefined ? {} : { memory: snapshot.memory }),
   labels: Object.fromEntries(snapshot.labels),
   createdAt: DateTime.makeUnsafe(snapshot.createdAt),
   sourceSandbox: new Map(snapshot.labels).get(sourceLabel) ?? snapshot.sourceSandbox ?? undefined

@@ -1,6 +1,5 @@
 /** Volumes of the local driver. */
 import * as Effect from "effect/Effect"
-import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs/promises"
 import * as Path from "node:path"
 import { InUse, LightboxError } from "../../../LightboxError.ts"
@@ -12,12 +11,13 @@ import { locksFolder } from "../../ownership/files.ts"
 import { call, commit } from "../sdk/calls.ts"
 import { date, listSandboxes } from "../sdk/sandboxes.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
+import type { Volume } from "../sdk/surface.ts"
 import type { VolumePart } from "../parts.ts"
 import { hostFile } from "../snapshotLinks.ts"
 import * as VolumeFolder from "../volumeFolder.ts"
 import { type DriverContext, takingTurns } from "./context.ts"
 
-const volumeInfo = (home: string, volume: Sdk.VolumeHandle): Microsandbox.VolumeInfo => ({
+const volumeInfo = (home: string, volume: Volume): Microsandbox.VolumeInfo => ({
   name: volume.name,
   kind: volume.kind === "disk" ? "disk" : "directory",
   quota:

@@ -19,9 +19,9 @@ import type * as Network from "../../../Network.ts"
 import type { SandboxConfig, Source } from "../../../SandboxConfig.ts"
 import { localHome } from "./module.ts"
 import { toMebibytes } from "./sizes.ts"
+import type { SandboxBuilder } from "./surface.ts"
 
 type SdkModule = typeof Sdk
-type SandboxBuilder = InstanceType<SdkModule["SandboxBuilder"]>
 type MountBuilder = InstanceType<SdkModule["MountBuilder"]>
 type NetworkBuilder = InstanceType<SdkModule["NetworkBuilder"]>
 type SecretBuilder = InstanceType<SdkModule["SecretBuilder"]>
@@ -30,20 +30,25 @@ type RegistryBuilder = InstanceType<SdkModule["RegistryConfigBuilder"]>
 type InitBuilder = InstanceType<SdkModule["InitOptionsBuilder"]>
 
 /** The source of a sandbox, or an image with a separate disk. */
-export type Root = Source | { readonly _tag: "Disk"; readonly image: string; readonly path: string }
+export type Root =
+  | Source
+  | { readonly _tag: "Disk"; readonly image: string; readonly path: string; readonly format: "qcow2" | "raw" }
 
-export const make = (
-  sdk: SdkModule,
+export const make = <Builder extends SandboxBuilder>(
+  sdk: { readonly Sandbox: { builder(name: string): Builder } },
   name: string,
   root: Root,
   config: SandboxConfig,
   labels: { readonly [key: string]: string },
   proxy?: CreateSandbox["proxy"]
-): SandboxBuilder => {
+): Builder => {
   const builder = sdk.Sandbox.builder(name)
   if (root._tag === "Snapshot") builder.fromSnapshot(root.name)
   else if (root._tag === "Image") builder.image(root.reference)
-  else builder.image(root.image).rootDisk((disk) => disk.disk(root.path).format("qcow2").fstype("ext4"))
+  else {
+    builder.image(root.image)
+    builder.rootDisk((disk) => disk.disk(root.path).format(root.format).fstype("ext4"))
+  }
   resources(builder, config)
   process_(builder, config)
   if (config.security !== undefined) builder.security(config.security)

@@ -133,9 +133,9 @@ const claim = (method: string, wanted: Claim): Effect.Effect<void, LightboxError
 
 /** The runtime has one home at a time: a second one would silently replace the first. Released with the scope. */
 export const claimLocal = Effect.fnUntraced(function* (
-  wanted: string | undefined
+  wanted: string | undefined,
+  method = "MicrosandboxLocal.layer"
 ): Effect.fn.Return<string, LightboxError, Scope.Scope> {
-  const method = "MicrosandboxLocal.layer"
   const home = yield* Home.resolveFolder(method, wanted)
   yield* claim(method, { description: `the home ${home}`, home })
   return home

@@ -3,7 +3,6 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import type * as Sdk from "microsandbox"
 import * as Fs from "node:fs"
 import { LightboxError, Replaced } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
@@ -11,8 +10,8 @@ import { instanceLabel } from "../../ownership/labels.ts"
 import { defaultBind, defaultResources } from "../../config/schemas.ts"
 import { isFound } from "../../host/fileFailure.ts"
 import { call } from "./calls.ts"
-import type { SdkModule } from "./module.ts"
 import { fromMebibytes } from "./sizes.ts"
+import type { SandboxHandle, SandboxPage, Surface } from "./surface.ts"
 
 export const date = (value: Date | null | undefined): DateTime.Utc | undefined =>
   value === null || value === undefined ? undefined : DateTime.fromDateUnsafe(value)
@@ -28,7 +27,7 @@ const number = (u: unknown): number | undefined => (Predicate.isNumber(u) ? u : 
  * The stored configuration. The SDK's `config()` renames keys, even those of labels and scripts. Never logged: it
  * contains secrets.
  */
-const configOf = (handle: Sdk.SandboxHandle): unknown => JSON.parse(handle.configJson)
+const configOf = (handle: SandboxHandle): unknown => JSON.parse(handle.configJson)
 
 const mountsIn = (config: unknown): ReadonlyArray<unknown> => {
   const mounts = property(config, "mounts")
@@ -53,7 +52,7 @@ const portsIn = (config: unknown): ReadonlyArray<Microsandbox.PublishedPort> => 
   })
 }
 
-export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo => {
+export const sandboxInfo = (handle: SandboxHandle): Microsandbox.SandboxInfo => {
   const config = configOf(handle)
   const labels = property(config, "labels")
   return {
@@ -85,10 +84,10 @@ export const sandboxInfo = (handle: Sdk.SandboxHandle): Microsandbox.SandboxInfo
   }
 }
 
-export const instanceOf = (handle: Sdk.SandboxHandle): string | undefined =>
+export const instanceOf = (handle: SandboxHandle): string | undefined =>
   text(property(configOf(handle), "labels", instanceLabel))
 
-export const isEphemeral = (handle: Sdk.SandboxHandle): boolean =>
+export const isEphemeral = (handle: SandboxHandle): boolean =>
   property(configOf(handle), "lifecycle", "ephemeral") === true
 
 const isFile = (path: string | undefined): boolean =>
@@ -98,7 +97,7 @@ const isFile = (path: string | undefined): boolean =>
  * Checks whether the native object of a sandbox may hold locks on disks that can be released. It would leave those of
  * directly mounted files behind. The runtime does not say which volumes are disks.
  */
-export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
+export const mayHoldDisks = (handle: SandboxHandle): boolean => {
   const mounts = mountsIn(configOf(handle)).map((mount) => ({
     type: text(property(mount, "type"))?.toLowerCase(),
     host: text(property(mount, "host"))
@@ -111,10 +110,10 @@ export const mayHoldDisks = (handle: Sdk.SandboxHandle): boolean => {
 
 /** The SDK's handle of exactly this sandbox, not of another with its name. Handles hold no lock. */
 export const handleOf = (
-  { sdk }: { readonly sdk: SdkModule },
+  { sdk }: { readonly sdk: Surface },
   method: string,
   sandbox: Microsandbox.SandboxRef
-): Effect.Effect<Sdk.SandboxHandle, LightboxError> =>
+): Effect.Effect<SandboxHandle, LightboxError> =>
   Effect.filterOrFail(
     findHandle(sdk, method, sandbox.name),
     (handle) => handle.id === sandbox.id,
@@ -123,38 +122,35 @@ export const handleOf = (
 
 /** Calls the SDK with the handle of exactly this sandbox. */
 export const onHandle = <A>(
-  context: { readonly sdk: SdkModule },
+  context: { readonly sdk: Surface },
   method: string,
   sandbox: Microsandbox.SandboxRef,
-  run: (handle: Sdk.SandboxHandle) => Promise<A>
+  run: (handle: SandboxHandle) => Promise<A>
 ): Effect.Effect<A, LightboxError> =>
   Effect.flatMap(handleOf(context, method, sandbox), (handle) =>
     call(method, { sandbox: sandbox.name }, () => run(handle))
   )
 
-export const findHandle = (
-  sdk: SdkModule,
-  method: string,
-  name: string
-): Effect.Effect<Sdk.SandboxHandle, LightboxError> => call(method, { sandbox: name }, () => sdk.Sandbox.get(name))
+export const findHandle = (sdk: Surface, method: string, name: string): Effect.Effect<SandboxHandle, LightboxError> =>
+  call(method, { sandbox: name }, () => sdk.Sandbox.get(name))
 
 /** Whether the runtime knows a sandbox of this name. */
-export const isKnown = (sdk: SdkModule, method: string, name: string): Effect.Effect<boolean, LightboxError> =>
+export const isKnown = (sdk: Surface, method: string, name: string): Effect.Effect<boolean, LightboxError> =>
   isFound(findHandle(sdk, method, name))
 
-export const getSandbox = Effect.fn("Microsandbox.getSandbox")((sdk: SdkModule, name: string) =>
+export const getSandbox = Effect.fn("Microsandbox.getSandbox")((sdk: Surface, name: string) =>
   Effect.map(findHandle(sdk, "Microsandbox.getSandbox", name), sandboxInfo)
 )
 
 /** Lists sandboxes, or those with all the given labels. */
 export const listSandboxes = Effect.fn("Microsandbox.listSandboxes")(function* (
-  sdk: SdkModule,
+  sdk: Surface,
   filter: { readonly labels?: { readonly [key: string]: string } | undefined } | undefined
 ): Effect.fn.Return<ReadonlyArray<Microsandbox.SandboxInfo>, LightboxError> {
   const found: Array<Microsandbox.SandboxInfo> = []
   let cursor: string | undefined
   do {
-    const page: Sdk.SandboxPage = yield* call("Microsandbox.listSandboxes", {}, () =>
+    const page: SandboxPage = yield* call("Microsandbox.listSandboxes", {}, () =>
       sdk.Sandbox.listWith((list) => {
         list.limit(100).labels({ ...filter?.labels })
         return cursor === undefined ? list : list.cursor(cursor)
