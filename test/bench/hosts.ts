@@ -121,7 +121,7 @@ const fleet: Row.Bench = {
       yield* part(1100, sandboxes - 1000)
       const many = yield* measured(sandboxes - 1000, sandboxes)
       const memory = (heap() - before) / mebibyte
-      const what = { few: `with ${1000} of them`, many: `with ${sandboxes.toLocaleString("en")} of them` }
+      const what = { few: "with 1,000 of them", many: `with ${sandboxes.toLocaleString("en")} of them` }
       const name = `sandboxes on ${hosts} hosts`
       return [
         Row.make(
