@@ -16,6 +16,7 @@ import * as Scale from "./scale.ts"
 import * as Services from "./services.ts"
 import * as Size from "./size.ts"
 import * as Transfer from "./transfer.ts"
+import * as Warm from "./warm.ts"
 
 /** All benchmarks. */
 export const benches: ReadonlyArray<Row.Bench> = [
@@ -31,7 +32,8 @@ export const benches: ReadonlyArray<Row.Bench> = [
   ...Transfer.benches,
   ...Hosts.benches,
   ...Jobs.benches,
-  ...Baked.benches
+  ...Baked.benches,
+  ...Warm.benches
 ]
 
 const placesOf = ({ place }: Row.Bench): ReadonlyArray<Row.Place> => {
