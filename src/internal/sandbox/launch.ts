@@ -25,6 +25,7 @@ import * as Progress from "../report/progress.ts"
 import { connect, type Connection } from "./connection.ts"
 import * as Drift from "./drift.ts"
 import { type Detach, knownOf, make, noTimeToLive, type Peers } from "./handle.ts"
+import * as Identity from "./identity.ts"
 import * as RunningServices from "./services.ts"
 
 /** Captures the library's services only: a whole context would include its scope. */
@@ -56,9 +57,6 @@ const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void
   makeFiles(guest).writeFileString("/etc/hosts", hosts.map(({ address, name }) => `${address}\t${name}\n`).join(""), {
     flag: "a"
   })
-
-/** Few programs need it. */
-const identities = Effect.promise(() => import("./identity.ts"))
 
 interface LaunchOptions {
   readonly config: SandboxConfig
@@ -136,7 +134,7 @@ const boot = Effect.fnUntraced(
       state.info = info
       const connection = yield* Scope.provide(connect(driver, info), channel)
       state.guest = connection.guest
-      if (resume !== undefined) yield* (yield* identities).renew(connection.guest, info, instance, config)
+      if (resume !== undefined) yield* Identity.renew(connection.guest, info, instance, config)
       return { connection, info, guest: connection.guest, resumed: resume }
     })
     const undo = Effect.suspend(() => {
@@ -156,7 +154,7 @@ const boot = Effect.fnUntraced(
     const detach: Detach = (expires) => detaching(driver, ownership, info, { expires, note, owned, room, state })
     const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
     yield* addPeers
-    if (resumed !== undefined) yield* (yield* identities).runHook(guest, info, instance, config)
+    if (resumed !== undefined) yield* Identity.runHook(guest, info, instance, config)
     // Before it is detached: if a service fails, the sandbox is removed.
     const { services = {} } = config
     if (Object.keys(services).length > 0) {

@@ -23,6 +23,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Struct from "effect/Struct"
 import * as Defaults from "./defaults.ts"
+import { withMemory } from "./fork.ts"
 import * as Launch from "./launch.ts"
 import type { Services } from "../../Driver.ts"
 import { isLightboxError, LightboxError, Unknown, Unsupported } from "../../LightboxError.ts"
@@ -247,7 +248,6 @@ const keepParent = Effect.fnUntraced(function* <E>(
   LightboxError | E,
   Services | Scope.Scope
 > {
-  const { withMemory } = yield* Effect.promise(() => import("./fork.ts"))
   const oneAtATime = yield* Semaphore.make(1)
   const outer = yield* Effect.scope
   let parent:
