@@ -49,6 +49,7 @@ import * as Defaults from "./internal/sandbox/defaults.ts"
 import * as Drift from "./internal/sandbox/drift.ts"
 import * as Handle from "./internal/sandbox/handle.ts"
 import { knownOf, make, type TypeId } from "./internal/sandbox/handle.ts"
+import { withMemory } from "./internal/sandbox/fork.ts"
 import * as Group from "./internal/sandbox/group.ts"
 import * as internal from "./internal/sandbox/launch.ts"
 import * as RunningServices from "./internal/sandbox/services.ts"
@@ -978,7 +979,6 @@ export const fork = Effect.fn("Sandbox.fork")(function* (
     if (changed !== undefined) {
       return yield* invalid(method, "options", "a copy with memory has the options of the original; remove this option")
     }
-    const { withMemory } = yield* Effect.promise(() => import("./internal/sandbox/fork.ts"))
     return yield* withMemory(sandbox, { method, count, name, role: "scoped" })
   }
   const { config: known, peers } = knownOf(sandbox) ?? {}
