@@ -13,7 +13,12 @@ const layer = Layer.unwrap(
   Effect.gen(function* () {
     const files = yield* Support.folder("contract-")
     const directory = yield* Support.directory
-    const options = { twin: { images }, gateway: { allowMounts: [files] } }
+    const options = {
+      twin: { images },
+      gateway: { allowMounts: [files] },
+      // Many of the cases are boots that fail.
+      member: { bootFailures: { count: 1000 } }
+    }
     const { home } = yield* Support.host(directory, options)
     yield* Support.host(directory, options)
     return Bench.layer({ image, files: Effect.succeed(files), home }).pipe(
@@ -22,4 +27,4 @@ const layer = Layer.unwrap(
   })
 )
 
-contract("a fleet of two hosts on the twin", { layer, timeout: 30_000 })
+contract("a fleet of two hosts on the twin", { layer, timeout: 120_000 })

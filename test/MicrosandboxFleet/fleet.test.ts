@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
+import * as Path from "node:path"
 import * as Sqlite from "node:sqlite"
 import type * as MicrosandboxFleet from "../../src/MicrosandboxFleet.ts"
 import { BootFailed, NoSpace } from "../../src/LightboxError.ts"
@@ -498,6 +499,32 @@ describe("snapshots and volumes of a fleet", () => {
       assert.deepStrictEqual((yield* having.control.inventory).snapshotLinks, ["app"])
       yield* Effect.provideContext(Snapshot.remove("app"), one.services)
       yield* failsWith("NotFound", Effect.provideContext(Snapshot.get("app"), two.services))
+    })
+  )
+
+  it.effect("are loaded where their program creates its volumes, so that a sandbox can have both", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      yield* Support.host(url, gib)
+      yield* Support.host(url, gib)
+      const { services } = yield* Support.program(url)
+      const driver = driverOf(services)
+      const archive = Path.join(yield* Support.folder("s"), "saved")
+      yield* Effect.provideContext(Snapshot.build(Snapshot.make("app", image).pipe(Snapshot.shell("true"))), services)
+      yield* driver.saveSnapshot("app", archive)
+      yield* driver.createVolume({ name: "data", kind: "directory", quota: 8 * 1024 * 1024 })
+      // Its host is the fuller one by now.
+      const { id } = yield* driver.createSandbox({
+        ...request("first"),
+        config: { resources: { memory: 512 * 1024 * 1024 }, mounts: { "/data": { volume: "data" } } }
+      })
+      yield* driver.loadSnapshot(archive, "loaded")
+      const second = yield* driver.createSandbox({
+        name: "second",
+        source: { _tag: "Snapshot", name: "loaded" },
+        config: { resources: { memory: 128 * 1024 * 1024 }, mounts: { "/data": { volume: "data" } } }
+      })
+      assert.strictEqual(second.id.split("~")[0], id.split("~")[0])
     })
   )
 

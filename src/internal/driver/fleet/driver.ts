@@ -112,6 +112,7 @@ export const make = Effect.fnUntraced(function* (
     token: options.token,
     owner: Crypto.randomBytes(9).toString("base64url"),
     home: { home, remoteHome },
+    last: { host: undefined },
     wanted: {
       memory: defaultResources.memory,
       architecture: first.architecture,

@@ -102,6 +102,8 @@ interface Context {
   readonly locks: Locks
   readonly wanted: Place.Wanted
   readonly home: Pick<Driver, "home" | "remoteHome">
+  /** Where this program has loaded or created something last. What follows goes there too: a sandbox may need both. */
+  readonly last: { host: string | undefined }
 }
 
 /** Asks hosts one after the other until one has something. */
@@ -137,15 +139,16 @@ const onAll = Effect.fnUntraced(function* <A>(
   return done.length === 0 ? yield* failed[0] ?? missing : done
 })
 
-/** The hosts that may take something new, best first. */
-const places = Effect.fnUntraced(function* (
-  { hosts, wanted }: Context,
+/** The host that takes something new. */
+const placeOf = Effect.fnUntraced(function* (
+  { hosts, last, wanted }: Context,
   method: string
-): Effect.fn.Return<readonly [Host, ...ReadonlyArray<Host>], LightboxError> {
+): Effect.fn.Return<Host, LightboxError> {
   const all = yield* hosts.all
-  const [first, ...others] = Place.order(all, wanted)
-  if (first === undefined) return yield* failure(method, new NoCapacity({ problem: Place.explain(all, wanted) }))
-  return [first, ...others]
+  const candidates = Place.order(all, wanted)
+  const place = candidates.find(({ id }) => id === last.host) ?? candidates[0]
+  if (place === undefined) return yield* failure(method, new NoCapacity({ problem: Place.explain(all, wanted) }))
+  return place
 })
 
 export const images = (context: Context): ImagePart => {
@@ -350,10 +353,11 @@ export const snapshots = (context: Context): SnapshotPart => {
     loadSnapshot: Effect.fn("Microsandbox.loadSnapshot")(function* (path, name) {
       const method = "Microsandbox.loadSnapshot"
       yield* requireFree(method, name)
-      const [{ id }] = yield* places(context, method)
+      const { id } = yield* placeOf(context, method)
       const loaded = yield* hosts.at(method, id, (host) =>
         Effect.andThen(notes.tell(host, "load", name), host.driver.loadSnapshot(path, name))
       )
+      context.last.host = id
       yield* directory.hold(id, [{ kind: "snapshot", name: loaded.name }])
       return loaded
     }),
@@ -409,8 +413,6 @@ export const volumes = (context: Context): VolumePart => {
   const { directory, hosts, stock } = context
   const at = <A>(method: string, name: string, use: (driver: Driver, id: string) => Effect.Effect<A, LightboxError>) =>
     Effect.flatMap(stock.hostOfVolume(method, name), (id) => hosts.at(method, id, ({ driver }) => use(driver, id)))
-  /** The volumes of a program are on one host, as far as that takes them, so that a sandbox can mount them together. */
-  let last: string | undefined
   return {
     createVolume: Effect.fn("Microsandbox.createVolume")((request) =>
       Effect.scoped(
@@ -421,10 +423,9 @@ export const volumes = (context: Context): VolumePart => {
           if (held.length > 0) {
             return yield* failure(method, new AlreadyExists({ resource: "volume", name: request.name }))
           }
-          const candidates = yield* places(context, method)
-          const { id } = candidates.find((host) => host.id === last) ?? candidates[0]
+          const { id } = yield* placeOf(context, method)
           const created = yield* hosts.at(method, id, ({ driver }) => driver.createVolume(request))
-          last = id
+          context.last.host = id
           yield* directory.hold(id, [{ kind: "volume", name: request.name }])
           return created
         })
