@@ -11,6 +11,8 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
@@ -210,8 +212,6 @@ export const conduct = Effect.fnUntraced(function* (
   yield* Cluster.agree("Gateway.serve", directory)
   const scope = yield* Effect.scope
   const slots = Semaphore.makeUnsafe(options.slots)
-  /** The executions that this host has in hand. */
-  const inHand = new Set<string>()
 
   /** Runs a job while this host has its lock. Returns whether it has ended. */
   const attempt = Effect.fnUntraced(function* (job: Job, holder: string) {
@@ -344,25 +344,33 @@ export const conduct = Effect.fnUntraced(function* (
             ),
       ({ holder, isHeld }) => (isHeld ? release(job, holder) : Effect.void)
     )
-    return Effect.acquireUseRelease(
-      Effect.sync(() => inHand.add(job.execution)),
-      () => slots.withPermit(Effect.repeat(eventually(turn), { until: (isDone) => isDone })),
-      () => Effect.sync(() => inHand.delete(job.execution))
-    ).pipe(Effect.asVoid)
+    return slots.withPermit(Effect.repeat(eventually(turn), { until: (isDone) => isDone })).pipe(Effect.asVoid)
   }
 
   const level = yield* References.MinimumLogLevel
   const workflow = Cluster.workflowOf(options.architecture)
   const context = yield* Layer.build(Cluster.layer(directory, { host, architecture: options.architecture }))
-  yield* Layer.build(
-    workflow.toLayer((job) =>
-      Activity.make({ name: "run", execute: Effect.provideService(run(job), References.MinimumLogLevel, level) })
-    )
-  ).pipe(Effect.provideContext(context))
+
+  /**
+   * The executions that this host has in hand, in fibers of their own: the cluster interrupts what it has given to a host,
+   * and may give it to another, when the directory fails for a moment. That one waits for the lock of the job.
+   */
+  const inHand = yield* FiberMap.make<string, void>()
+  const conducted = Effect.fnUntraced(function* (job: Job) {
+    const conducting = Effect.provideService(run(job), References.MinimumLogLevel, level)
+    const fiber = yield* FiberMap.run(inHand, job.execution, conducting, { onlyIfMissing: true })
+    const exit = yield* Fiber.await(fiber)
+    // This host stops, and has not ended the job.
+    if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)) return yield* Effect.never
+    return yield* exit
+  })
+  yield* Layer.build(workflow.toLayer((job) => Activity.make({ name: "run", execute: conducted(job) }))).pipe(
+    Effect.provideContext(context)
+  )
 
   // What a program or a host has left half done.
   const tend = Effect.gen(function* () {
-    yield* jobs.touch([...inHand])
+    yield* jobs.touch(Array.from(inHand, ([execution]) => execution))
     for (const job of yield* jobs.abandoned) {
       if (job.architecture !== options.architecture) continue
       const execution = randomId()
