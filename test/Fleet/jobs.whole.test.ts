@@ -195,6 +195,19 @@ layer(Layer.empty, { excludeTestServices: true })("jobs of a fleet", (it) => {
     limit
   )
 
+  it.effect("are recorded after one run, though their lock runs out as the command ends", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const { sql } = yield* Cases.open(url)
+      yield* host(url)
+      const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+      yield* sql`CREATE TRIGGER expire AFTER DELETE ON lightbox_sandboxes
+        BEGIN UPDATE lightbox_locks SET held_until = 0 WHERE name = 'jobs/late'; END`
+      const result = yield* Effect.provideContext(Fleet.run({ id: "late", image, command: "echo out" }), fleet)
+      assert.deepInclude(result, { _tag: "Exited", stdout: "out\n", runs: 1 })
+    })
+  )
+
   it.effect("do not touch a sandbox of somebody else, and wait while their name is taken", () =>
     Effect.gen(function* () {
       const { fleet, url } = yield* make

@@ -213,6 +213,23 @@ export const conduct = Effect.fnUntraced(function* (
   const scope = yield* Effect.scope
   const slots = Semaphore.makeUnsafe(options.slots)
 
+  const isOver = (job: Job, row: JobsTable.JobRow | undefined): boolean =>
+    row === undefined || row.ended !== null || row.execution !== job.execution
+
+  /** Records a result once the directory answers. Returns whether the job has ended: another host may have begun it again. */
+  const record = Effect.fnUntraced(function* (job: Job, holder: string, result: Fleet.JobResult) {
+    const text = yield* Effect.orDie(encodeResult(result))
+    const recorded = Effect.gen(function* () {
+      if (yield* jobs.end(job, holder, text)) return true
+      // The lock ran out, such as while the directory was away.
+      if (!(yield* directory.lock(JobsTable.lockOf(job.id), holder))) return false
+      const row = yield* jobs.get(job.id)
+      if (isOver(job, row)) return true
+      return row?.runs === result.runs && (yield* jobs.end(job, holder, text))
+    })
+    return yield* eventually(recorded)
+  })
+
   /** Runs a job while this host has its lock. Returns whether it has ended. */
   const attempt = Effect.fnUntraced(function* (job: Job, holder: string) {
     const lost = yield* Deferred.make<never, LightboxError>()
@@ -228,7 +245,7 @@ export const conduct = Effect.fnUntraced(function* (
       isHeld ? Effect.void : Effect.andThen(lose, Deferred.await(lost))
     )
     const row = yield* jobs.get(job.id)
-    if (row === undefined || row.ended !== null || row.execution !== job.execution) return true
+    if (row === undefined || isOver(job, row)) return true
     const begun = yield* jobs.begin(job, host, holder)
     if (begun === undefined) return false
     const { failures, runs } = begun
@@ -270,10 +287,7 @@ export const conduct = Effect.fnUntraced(function* (
       Effect.onInterrupt(() => Effect.ignore(jobs.takeBack(job)))
     )
     if (outcome._tag === "Result" && !outcome.isFailure) {
-      yield* eventually(
-        Effect.flatMap(Effect.orDie(encodeResult(outcome.result)), (text) => jobs.end(job, holder, text))
-      )
-      return true
+      return yield* record(job, holder, outcome.result)
     }
     if (outcome._tag === "Result") {
       yield* jobs.fail(job, holder)
@@ -293,8 +307,7 @@ export const conduct = Effect.fnUntraced(function* (
       return false
     }
     const result: Fleet.JobResult = { _tag: "Failed", id: job.id, error: outcome.error, runs }
-    yield* eventually(Effect.flatMap(Effect.orDie(encodeResult(result)), (text) => jobs.end(job, holder, text)))
-    return true
+    return yield* record(job, holder, result)
   }, Effect.scoped)
 
   const pause = (count: number) => Effect.sleep(Duration.seconds(Math.min(30, 2 ** count)))
@@ -338,9 +351,7 @@ export const conduct = Effect.fnUntraced(function* (
           ? attempt(job, holder)
           : // Another host has it, or had until it died.
             Effect.flatMap(jobs.get(job.id), (row) =>
-              row === undefined || row.ended !== null || row.execution !== job.execution
-                ? Effect.succeed(true)
-                : Effect.as(Effect.sleep(lookInterval), false)
+              isOver(job, row) ? Effect.succeed(true) : Effect.as(Effect.sleep(lookInterval), false)
             ),
       ({ holder, isHeld }) => (isHeld ? release(job, holder) : Effect.void)
     )
