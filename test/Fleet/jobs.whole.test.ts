@@ -208,6 +208,20 @@ layer(Layer.empty, { excludeTestServices: true })("jobs of a fleet", (it) => {
     })
   )
 
+  it.effect("fail without another run once five were lost with their hosts", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const { sql } = yield* Cases.open(url)
+      const { count, work } = yield* counted
+      yield* host(url, { commands: { work } })
+      const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+      yield* sql`CREATE TRIGGER lose AFTER INSERT ON lightbox_jobs BEGIN UPDATE lightbox_jobs SET runs = 5; END`
+      const result = yield* Effect.provideContext(Fleet.run({ id: "deadly", image, command: "work" }), fleet)
+      assert.isTrue(result._tag === "Failed" && result.error.reason._tag === "GuestLost" && result.runs === 5)
+      assert.strictEqual(yield* count, 0)
+    })
+  )
+
   it.effect("do not touch a sandbox of somebody else, and wait while their name is taken", () =>
     Effect.gen(function* () {
       const { fleet, url } = yield* make

@@ -246,6 +246,12 @@ export const conduct = Effect.fnUntraced(function* (
     )
     const row = yield* jobs.get(job.id)
     if (row === undefined || isOver(job, row)) return true
+    if (row.runs - row.failures >= maxLost) {
+      // The hosts that lost it did not live to say so.
+      const problem = `${maxLost} runs of its job were lost, and their hosts may have died of it`
+      const error = new LightboxError({ method, reason: new GuestLost({ name: sandboxOf(job.id), problem }) })
+      return yield* record(job, holder, { _tag: "Failed", id: job.id, error, runs: row.runs })
+    }
     const begun = yield* jobs.begin(job, host, holder)
     if (begun === undefined) return false
     const { failures, runs } = begun
