@@ -256,6 +256,7 @@ export const conduct = Effect.fnUntraced(function* (
     if (begun === undefined) return false
     const { failures, runs } = begun
     const spec = yield* Effect.exit(decodeSpec(row.spec))
+    let hasBegun = false
     const once = Effect.gen(function* () {
       if (Exit.isFailure(spec)) {
         const reason = new Unknown({ problem: "the record of the job is of another version" })
@@ -263,7 +264,6 @@ export const conduct = Effect.fnUntraced(function* (
       }
       const { retries = 0 } = spec.value
       const context = yield* services
-      let hasBegun = false
       const begin = () => {
         hasBegun = true
       }
@@ -289,8 +289,8 @@ export const conduct = Effect.fnUntraced(function* (
         : outcome
     })
     const outcome = yield* once.pipe(
-      // The host stops: this was no fault of the job.
-      Effect.onInterrupt(() => Effect.ignore(jobs.takeBack(job)))
+      // The host stops before the command has begun: this was no fault of the job.
+      Effect.onInterrupt(() => (hasBegun ? Effect.void : Effect.ignore(jobs.takeBack(job, holder))))
     )
     if (outcome._tag === "Result" && !outcome.isFailure) {
       return yield* record(job, holder, outcome.result)
@@ -302,7 +302,7 @@ export const conduct = Effect.fnUntraced(function* (
     }
     if (outcome._tag === "Waits") {
       yield* Effect.logDebug(`Job "${job.id}" waits: ${outcome.error.message}`)
-      yield* jobs.takeBack(job)
+      yield* jobs.takeBack(job, holder)
       yield* Effect.sleep(waitInterval)
       return false
     }
@@ -385,11 +385,18 @@ export const conduct = Effect.fnUntraced(function* (
     Effect.provideContext(context)
   )
 
+  // By itself: however long the rest takes, nobody else is to get these jobs.
+  const touch = Effect.suspend(() => jobs.touch(Array.from(inHand, ([execution]) => execution)))
+  yield* touch.pipe(
+    Effect.ignore,
+    Effect.delay(Duration.millis(JobsTable.touchMillis)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
   // What a program or a host has left half done.
   const tend = Effect.gen(function* () {
-    yield* jobs.touch(Array.from(inHand, ([execution]) => execution))
-    for (const job of yield* jobs.abandoned) {
-      if (job.architecture !== options.architecture) continue
+    for (const job of yield* jobs.abandoned(options.architecture)) {
       const execution = randomId()
       if (yield* jobs.revive(job, execution)) yield* Cluster.dispatch(method, directory.url, { ...job, execution })
     }
