@@ -9,6 +9,7 @@ import * as Fleet from "../../src/Fleet.ts"
 import type * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { lockOf } from "../../src/internal/directory/jobs.ts"
 import { sandboxOf } from "../../src/internal/fleet/conduct.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as Cases from "../internal/directory/cases.ts"
@@ -219,6 +220,20 @@ layer(Layer.empty, { excludeTestServices: true })("jobs of a fleet", (it) => {
       const result = yield* Effect.provideContext(Fleet.run({ id: "deadly", image, command: "work" }), fleet)
       assert.isTrue(result._tag === "Failed" && result.error.reason._tag === "GuestLost" && result.runs === 5)
       assert.strictEqual(yield* count, 0)
+    })
+  )
+
+  it.effect("do not keep others from running while they wait", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const directory = yield* Cases.open(url)
+      yield* Support.host(url, { member: { jobs: 1 } })
+      const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+      const waits = { id: "waits", image, command: "true" }
+      yield* directory.lock(lockOf(waits.id), "another host")
+      yield* Effect.forkScoped(Effect.provideContext(Fleet.run(waits), fleet))
+      const next = yield* Effect.provideContext(Fleet.run({ ...waits, id: "next" }, { timeout: "20 seconds" }), fleet)
+      assert.deepInclude(next, { _tag: "Exited", exitCode: 0 })
     })
   )
 

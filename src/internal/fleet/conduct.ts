@@ -252,46 +252,54 @@ export const conduct = Effect.fnUntraced(function* (
       const error = new LightboxError({ method, reason: new GuestLost({ name: sandboxOf(job.id), problem }) })
       return yield* record(job, holder, { _tag: "Failed", id: job.id, error, runs: row.runs })
     }
-    const begun = yield* jobs.begin(job, host, holder)
-    if (begun === undefined) return false
-    const { failures, runs } = begun
-    const spec = yield* Effect.exit(decodeSpec(row.spec))
-    let hasBegun = false
-    const once = Effect.gen(function* () {
-      if (Exit.isFailure(spec)) {
-        const reason = new Unknown({ problem: "the record of the job is of another version" })
-        return judge(job.id, runs, new LightboxError({ method, reason }), false)
-      }
-      const { retries = 0 } = spec.value
-      const context = yield* services
-      const begin = () => {
-        hasBegun = true
-      }
-      const exit = yield* Effect.exit(
-        Effect.raceFirst(
-          Effect.provideContext(runOnce(job.id, spec.value, check, begin), context),
-          Deferred.await(lost)
+    // What waits for a lock, for room, or for its next run has no slot.
+    const ran = yield* slots.withPermit(
+      Effect.gen(function* () {
+        const begun = yield* jobs.begin(job, host, holder)
+        if (begun === undefined) return undefined
+        const { failures, runs } = begun
+        const spec = yield* Effect.exit(decodeSpec(row.spec))
+        let hasBegun = false
+        const once = Effect.gen(function* () {
+          if (Exit.isFailure(spec)) {
+            const reason = new Unknown({ problem: "the record of the job is of another version" })
+            return judge(job.id, runs, new LightboxError({ method, reason }), false)
+          }
+          const { retries = 0 } = spec.value
+          const context = yield* services
+          const begin = () => {
+            hasBegun = true
+          }
+          const exit = yield* Effect.exit(
+            Effect.raceFirst(
+              Effect.provideContext(runOnce(job.id, spec.value, check, begin), context),
+              Deferred.await(lost)
+            )
+          )
+          if (Exit.isSuccess(exit)) {
+            const result = { ...exit.value, runs }
+            const isFailure = result.exitCode !== 0 && failures < retries
+            return { _tag: "Result", result, isFailure } satisfies Outcome
+          }
+          if (Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
+          const squashed = Cause.squash(exit.cause)
+          const error = isLightboxError(squashed)
+            ? squashed
+            : new LightboxError({ method, reason: new Unknown({ problem: String(squashed), cause: squashed }) })
+          const outcome = judge(job.id, runs, error, hasBegun)
+          return outcome._tag === "Result" && outcome.isFailure && failures >= retries
+            ? { ...outcome, isFailure: false }
+            : outcome
+        })
+        const outcome = yield* once.pipe(
+          // The host stops before the command has begun: this was no fault of the job.
+          Effect.onInterrupt(() => (hasBegun ? Effect.void : Effect.ignore(jobs.takeBack(job, holder))))
         )
-      )
-      if (Exit.isSuccess(exit)) {
-        const result = { ...exit.value, runs }
-        const isFailure = result.exitCode !== 0 && failures < retries
-        return { _tag: "Result", result, isFailure } satisfies Outcome
-      }
-      if (Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
-      const squashed = Cause.squash(exit.cause)
-      const error = isLightboxError(squashed)
-        ? squashed
-        : new LightboxError({ method, reason: new Unknown({ problem: String(squashed), cause: squashed }) })
-      const outcome = judge(job.id, runs, error, hasBegun)
-      return outcome._tag === "Result" && outcome.isFailure && failures >= retries
-        ? { ...outcome, isFailure: false }
-        : outcome
-    })
-    const outcome = yield* once.pipe(
-      // The host stops before the command has begun: this was no fault of the job.
-      Effect.onInterrupt(() => (hasBegun ? Effect.void : Effect.ignore(jobs.takeBack(job, holder))))
+        return { failures, outcome, runs }
+      })
     )
+    if (ran === undefined) return false
+    const { failures, outcome, runs } = ran
     if (outcome._tag === "Result" && !outcome.isFailure) {
       return yield* record(job, holder, outcome.result)
     }
@@ -361,7 +369,7 @@ export const conduct = Effect.fnUntraced(function* (
             ),
       ({ holder, isHeld }) => (isHeld ? release(job, holder) : Effect.void)
     )
-    return slots.withPermit(Effect.repeat(eventually(turn), { until: (isDone) => isDone })).pipe(Effect.asVoid)
+    return Effect.asVoid(Effect.repeat(eventually(turn), { until: (isDone) => isDone }))
   }
 
   const level = yield* References.MinimumLogLevel
