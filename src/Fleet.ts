@@ -14,7 +14,8 @@
  * **Gotchas**
  *
  * - A job runs at least once, not exactly once: a host may die after the command has ended and before its result was
- *   recorded. Two runs of one job never have a sandbox at the same time.
+ *   recorded. Two runs of one job have a sandbox at the same time only while a host is cut off from the directory, or
+ *   frozen: it counts as lost, and its command may go on.
  * - Commands, variables and results are stored in the directory as they are. Do not put secrets into them.
  * - Whoever can write to the directory can run jobs on its hosts, without a token.
  *

@@ -1,11 +1,13 @@
 /** What jobs promise when their hosts are killed, in any database. */
 import { assert } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Fleet from "../../src/Fleet.ts"
+import type * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Cases from "../internal/directory/cases.ts"
 import { start } from "./hosts.ts"
 
@@ -20,6 +22,19 @@ export const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) 
     Effect.filterOrFail(effect, isSo, () => "not yet" as const),
     Schedule.spaced("100 millis").pipe(Schedule.upTo({ times: 600 }))
   )
+
+/** A command that counts how often it was begun, and ends when it is told to. */
+export const counted = Effect.sync(() => {
+  let begun = 0
+  const isOver = Deferred.makeUnsafe<void>()
+  const work: MicrosandboxMemory.Command = Effect.fnUntraced(function* ({ stdout }) {
+    begun += 1
+    yield* Deferred.await(isOver)
+    yield* stdout("worked\n")
+    return 0
+  })
+  return { work, count: Effect.sync(() => begun), end: Deferred.succeed(isOver, undefined) }
+})
 
 /** Nobody waits for what is known of a dead host to become old. */
 const age = Effect.fnUntraced(function* (directory: Effect.Success<ReturnType<typeof Cases.open>>, host: string) {

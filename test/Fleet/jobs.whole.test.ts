@@ -6,15 +6,17 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Fleet from "../../src/Fleet.ts"
+import type * as MicrosandboxMemory from "../../src/MicrosandboxMemory.ts"
 import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
+import { lockOf } from "../../src/internal/directory/jobs.ts"
 import { sandboxOf } from "../../src/internal/fleet/conduct.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as Cases from "../internal/directory/cases.ts"
 import * as Support from "../MicrosandboxFleet/support.ts"
-import { image, runAll, until } from "./cases.ts"
+import { counted, image, runAll, until } from "./cases.ts"
 
-const host = (url: string) => Support.host(url, { member: { jobs: 8 } })
+const host = (url: string, twin: MicrosandboxMemory.Options = {}) => Support.host(url, { member: { jobs: 8 }, twin })
 
 /** A fleet of two hosts, and a program that asks for jobs. */
 const make = Effect.gen(function* () {
@@ -148,6 +150,91 @@ layer(Layer.empty, { excludeTestServices: true })("jobs of a fleet", (it) => {
         assert.deepStrictEqual(yield* sandboxesOf([left]), [])
       }),
     limit
+  )
+
+  it.effect(
+    "run once, though another host joins, and the cluster cannot extend its locks meanwhile",
+    () =>
+      Effect.gen(function* () {
+        const url = yield* Support.directory
+        const { sql } = yield* Cases.open(url)
+        const { count, end, work } = yield* counted
+        const commands = { work }
+        const first = yield* host(url, { commands })
+        const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+        const jobs = Array.from({ length: 8 }, (_, index): Fleet.Job => ({
+          id: `job-${index}`,
+          image,
+          command: "work"
+        }))
+        const running = yield* Effect.forkScoped(Effect.provideContext(runAll(jobs), fleet))
+        yield* until(count, (begun) => begun === jobs.length)
+        const joined = yield* host(url, { commands })
+        // It has its share of the shards, but not those of jobs that run.
+        yield* until(
+          sql`SELECT shard_id FROM lightbox_cluster_locks WHERE address = ${`${joined.id}:1`}`,
+          (shards) => shards.length >= 16
+        )
+        // Then the cluster takes all of its work from the first host, until that has its locks again.
+        yield* sql`CREATE TABLE noted (what TEXT)`
+        yield* sql`CREATE TRIGGER failing BEFORE UPDATE ON lightbox_cluster_locks
+          BEGIN INSERT INTO noted VALUES ('failed ' || OLD.address); SELECT RAISE(FAIL, 'no'); END`
+        yield* sql`CREATE TRIGGER acquired AFTER INSERT ON lightbox_cluster_locks
+          BEGIN INSERT INTO noted VALUES ('acquired ' || NEW.address); END`
+        const noted = (what: string) => sql`SELECT what FROM noted WHERE what = ${`${what} ${first.id}:1`}`
+        yield* until(noted("failed"), (all) => all.length >= 6)
+        yield* sql`DROP TRIGGER failing`
+        yield* until(noted("acquired"), (all) => all.length > 0)
+        yield* end
+        const results = yield* Fiber.join(running)
+        assert.deepStrictEqual(
+          results.map((result) => (result._tag === "Exited" ? [result.stdout, result.runs] : [result.error])),
+          jobs.map(() => ["worked\n", 1])
+        )
+        assert.strictEqual(yield* count, jobs.length)
+      }),
+    limit
+  )
+
+  it.effect("are recorded after one run, though their lock runs out as the command ends", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const { sql } = yield* Cases.open(url)
+      yield* host(url)
+      const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+      yield* sql`CREATE TRIGGER expire AFTER DELETE ON lightbox_sandboxes
+        BEGIN UPDATE lightbox_locks SET held_until = 0 WHERE name = 'jobs/late'; END`
+      const result = yield* Effect.provideContext(Fleet.run({ id: "late", image, command: "echo out" }), fleet)
+      assert.deepInclude(result, { _tag: "Exited", stdout: "out\n", runs: 1 })
+    })
+  )
+
+  it.effect("fail without another run once five were lost with their hosts", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const { sql } = yield* Cases.open(url)
+      const { count, work } = yield* counted
+      yield* host(url, { commands: { work } })
+      const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+      yield* sql`CREATE TRIGGER lose AFTER INSERT ON lightbox_jobs BEGIN UPDATE lightbox_jobs SET runs = 5; END`
+      const result = yield* Effect.provideContext(Fleet.run({ id: "deadly", image, command: "work" }), fleet)
+      assert.isTrue(result._tag === "Failed" && result.error.reason._tag === "GuestLost" && result.runs === 5)
+      assert.strictEqual(yield* count, 0)
+    })
+  )
+
+  it.effect("do not keep others from running while they wait", () =>
+    Effect.gen(function* () {
+      const url = yield* Support.directory
+      const directory = yield* Cases.open(url)
+      yield* Support.host(url, { member: { jobs: 1 } })
+      const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
+      const waits = { id: "waits", image, command: "true" }
+      yield* directory.lock(lockOf(waits.id), "another host")
+      yield* Effect.forkScoped(Effect.provideContext(Fleet.run(waits), fleet))
+      const next = yield* Effect.provideContext(Fleet.run({ ...waits, id: "next" }, { timeout: "20 seconds" }), fleet)
+      assert.deepInclude(next, { _tag: "Exited", exitCode: 0 })
+    })
   )
 
   it.effect("do not touch a sandbox of somebody else, and wait while their name is taken", () =>

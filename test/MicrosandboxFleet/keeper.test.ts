@@ -156,6 +156,7 @@ describe("the keeper of a fleet", () => {
           ({ field }) => field
         )
       assert.strictEqual(yield* refused({ prune: { cron: "at night" } }), "directory.prune.cron")
+      assert.strictEqual(yield* refused({ prune: { cron: "0 0 30 2 *" } }), "directory.prune.cron")
       assert.strictEqual(
         yield* refused({ prune: { cron: "0 3 * * *", olderThan: "-1 day" } }),
         "directory.prune.olderThan"

@@ -148,20 +148,20 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
   )
 
   it.effect(
-    "has each job end once, though it is away while they run",
+    "has each job run once, though it is away while they run",
     () =>
       Effect.gen(function* () {
         const { database, start, stop } = yield* Server
         const { sql, url } = yield* database
-        const hosts = [
-          yield* Support.host(url, { member: { jobs: 4 } }),
-          yield* Support.host(url, { member: { jobs: 4 } })
-        ]
+        const early = yield* Jobs.counted
+        const late = yield* Jobs.counted
+        const options = { member: { jobs: 4 }, twin: { commands: { early: early.work, late: late.work } } }
+        const hosts = [yield* Support.host(url, options), yield* Support.host(url, options)]
         const fleet = yield* Layer.build(Fleet.layer({ directory: url }))
-        const jobs = [1, 2, 3].map((number): Fleet.Job => ({
-          id: `job-${number}`,
+        const jobs = ["early", "early", "late", "late", "late"].map((command, index): Fleet.Job => ({
+          id: `job-${index}`,
           image: "busybox",
-          command: `sleep 4; echo ${number}`,
+          command,
           resources: { memory: "64M" }
         }))
         const running = yield* Effect.forkScoped(Effect.provideContext(Jobs.runAll(jobs), fleet))
@@ -169,20 +169,32 @@ layer(Server.layer, { excludeTestServices: true, timeout: 120_000 })("a director
           Effect.forEach(hosts, ({ control }) => control.inventory),
           (all) => all.flatMap(({ sandboxes }) => sandboxes).length
         )
+        const begun = Effect.all([early.count, late.count])
+        yield* Jobs.until(begun, ([first, second]) => first === 2 && second === 3)
         // It knows them all: a name whose creation was left half done is free again after two minutes.
         yield* Jobs.until(
           Effect.orDie(sql`SELECT name FROM lightbox_sandboxes WHERE state = 'running'`),
           (found) => found.length === jobs.length
         )
+        const locks = sql<{ at: string }>`SELECT acquired_at::text AS at FROM lightbox_cluster_locks`
+        const before = new Set((yield* locks).map(({ at }) => at))
         yield* stop
-        // The commands end, and nobody can record it.
-        yield* Jobs.until(count, (sandboxes) => sandboxes === 0)
+        // Some commands end, and nobody can record it.
+        yield* early.end
+        yield* Jobs.until(count, (sandboxes) => sandboxes <= 3)
         yield* start
+        // The others end once the cluster has given all jobs to hosts anew.
+        yield* Jobs.until(
+          Effect.retry(locks, { times: 200, schedule: pause }),
+          (all) => all.length > 0 && all.every(({ at }) => !before.has(at))
+        )
+        yield* late.end
         const results = yield* Fiber.join(running)
         assert.deepStrictEqual(
-          results.map((result) => (result._tag === "Exited" ? result.stdout : result.error)),
-          jobs.map((_, index) => `${index + 1}\n`)
+          results.map((result) => (result._tag === "Exited" ? [result.stdout, result.runs] : [result.error])),
+          jobs.map(() => ["worked\n", 1])
         )
+        assert.deepStrictEqual(yield* begun, [2, 3])
         assert.strictEqual(yield* Jobs.until(count, (sandboxes) => sandboxes === 0), 0)
         assert.deepStrictEqual(yield* Effect.provideContext(Jobs.runAll(jobs), fleet), results)
       }),

@@ -57,6 +57,14 @@ test(
     assert.match(yield* wrong("true"), /^Invalid --image: pass either/)
     assert.match(yield* wrong("--image", "busybox", "--id", "two words", "true"), /^Invalid --id: /)
     assert.match(yield* wrong("--jobs", file, "--id", "one"), /^Invalid --jobs: cannot be combined/)
+    const variables = `${folder}/variables`
+    Fs.writeFileSync(variables, "A=b\n")
+    const ofOne = ["env", "env-file", "workdir", "user", "cpus", "memory", "timeout", "retries"]
+    const values = ["A=b", variables, "/tmp", "root", "1", "1G", "1m", "1"]
+    for (const [index, name] of ofOne.entries()) {
+      const message = yield* wrong("--jobs", file, `--${name}`, values[index] ?? "")
+      assert.isTrue(message.startsWith(`Invalid --${name}: cannot be combined with --jobs`), message)
+    }
     assert.match(yield* wrong("--jobs", file, "--concurrency", "0"), /^Invalid --concurrency: /)
     Fs.writeFileSync(file, `${JSON.stringify(jobs[0])}\n{"id":"next","image":"busybox","command":["true"],"cwd":"x"}\n`)
     assert.match(yield* wrong("--jobs", file), /^Invalid --jobs: line 2: cwd: /)

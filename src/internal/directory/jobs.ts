@@ -92,11 +92,13 @@ export const of = ({ sql, url }: { readonly sql: Sql; readonly url: string }) =>
         (found) => found[0]
       ),
     /** Says that a run did not take place after all. */
-    takeBack: (job: Pick<JobRow, "id" | "execution">) =>
+    takeBack: (job: Pick<JobRow, "id" | "execution">, holder: string) =>
       change(
         "Fleet.takeBack",
-        () => sql`UPDATE lightbox_jobs SET runs = runs - 1
-          WHERE id = ${job.id} AND execution = ${job.execution} AND ended_at IS NULL AND runs > 0`
+        (now) => sql`UPDATE lightbox_jobs
+          SET runs = runs - 1, started_at = CASE WHEN runs = 1 THEN NULL ELSE started_at END
+          WHERE id = ${job.id} AND execution = ${job.execution} AND ended_at IS NULL AND runs > 0
+            AND ${haveLocks(now, [holder])}`
       ),
     /** Notes that a run ended as a failure of the job's own. */
     fail: (job: Pick<JobRow, "id" | "execution">, holder: string) =>
@@ -127,13 +129,15 @@ export const of = ({ sql, url }: { readonly sql: Sql; readonly url: string }) =>
             (now) => sql`UPDATE lightbox_jobs SET touched_at = ${now}
               WHERE ended_at IS NULL AND ${sql.in("execution", executions)}`
           ),
-    /** The jobs that nobody has in hand. */
-    abandoned: reading(
-      "Fleet.abandoned",
-      JobRow,
-      (now) => sql`SELECT ${columns} FROM lightbox_jobs
-        WHERE ended_at IS NULL AND touched_at < ${now} - ${abandonedMillis} ORDER BY submitted_at LIMIT 100`
-    ),
+    /** The jobs for hosts of an architecture that nobody has in hand. */
+    abandoned: (architecture: string) =>
+      reading(
+        "Fleet.abandoned",
+        JobRow,
+        (now) => sql`SELECT ${columns} FROM lightbox_jobs
+          WHERE ended_at IS NULL AND architecture = ${architecture} AND touched_at < ${now} - ${abandonedMillis}
+          ORDER BY submitted_at LIMIT 100`
+      ),
     /** Gives an abandoned job a new execution. Returns `false` if another has done so. */
     revive: (job: Pick<JobRow, "id" | "execution">, execution: string) =>
       Effect.map(

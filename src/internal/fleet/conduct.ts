@@ -11,6 +11,8 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
@@ -210,8 +212,23 @@ export const conduct = Effect.fnUntraced(function* (
   yield* Cluster.agree("Gateway.serve", directory)
   const scope = yield* Effect.scope
   const slots = Semaphore.makeUnsafe(options.slots)
-  /** The executions that this host has in hand. */
-  const inHand = new Set<string>()
+
+  const isOver = (job: Job, row: JobsTable.JobRow | undefined): boolean =>
+    row === undefined || row.ended !== null || row.execution !== job.execution
+
+  /** Records a result once the directory answers. Returns whether the job has ended: another host may have begun it again. */
+  const record = Effect.fnUntraced(function* (job: Job, holder: string, result: Fleet.JobResult) {
+    const text = yield* Effect.orDie(encodeResult(result))
+    const recorded = Effect.gen(function* () {
+      if (yield* jobs.end(job, holder, text)) return true
+      // The lock ran out, such as while the directory was away.
+      if (!(yield* directory.lock(JobsTable.lockOf(job.id), holder))) return false
+      const row = yield* jobs.get(job.id)
+      if (isOver(job, row)) return true
+      return row?.runs === result.runs && (yield* jobs.end(job, holder, text))
+    })
+    return yield* eventually(recorded)
+  })
 
   /** Runs a job while this host has its lock. Returns whether it has ended. */
   const attempt = Effect.fnUntraced(function* (job: Job, holder: string) {
@@ -228,52 +245,63 @@ export const conduct = Effect.fnUntraced(function* (
       isHeld ? Effect.void : Effect.andThen(lose, Deferred.await(lost))
     )
     const row = yield* jobs.get(job.id)
-    if (row === undefined || row.ended !== null || row.execution !== job.execution) return true
-    const begun = yield* jobs.begin(job, host, holder)
-    if (begun === undefined) return false
-    const { failures, runs } = begun
-    const spec = yield* Effect.exit(decodeSpec(row.spec))
-    const once = Effect.gen(function* () {
-      if (Exit.isFailure(spec)) {
-        const reason = new Unknown({ problem: "the record of the job is of another version" })
-        return judge(job.id, runs, new LightboxError({ method, reason }), false)
-      }
-      const { retries = 0 } = spec.value
-      const context = yield* services
-      let hasBegun = false
-      const begin = () => {
-        hasBegun = true
-      }
-      const exit = yield* Effect.exit(
-        Effect.raceFirst(
-          Effect.provideContext(runOnce(job.id, spec.value, check, begin), context),
-          Deferred.await(lost)
+    if (row === undefined || isOver(job, row)) return true
+    if (row.runs - row.failures >= maxLost) {
+      // The hosts that lost it did not live to say so.
+      const problem = `${maxLost} runs of its job were lost, and their hosts may have died of it`
+      const error = new LightboxError({ method, reason: new GuestLost({ name: sandboxOf(job.id), problem }) })
+      return yield* record(job, holder, { _tag: "Failed", id: job.id, error, runs: row.runs })
+    }
+    // What waits for a lock, for room, or for its next run has no slot.
+    const ran = yield* slots.withPermit(
+      Effect.gen(function* () {
+        const begun = yield* jobs.begin(job, host, holder)
+        if (begun === undefined) return undefined
+        const { failures, runs } = begun
+        const spec = yield* Effect.exit(decodeSpec(row.spec))
+        let hasBegun = false
+        const once = Effect.gen(function* () {
+          if (Exit.isFailure(spec)) {
+            const reason = new Unknown({ problem: "the record of the job is of another version" })
+            return judge(job.id, runs, new LightboxError({ method, reason }), false)
+          }
+          const { retries = 0 } = spec.value
+          const context = yield* services
+          const begin = () => {
+            hasBegun = true
+          }
+          const exit = yield* Effect.exit(
+            Effect.raceFirst(
+              Effect.provideContext(runOnce(job.id, spec.value, check, begin), context),
+              Deferred.await(lost)
+            )
+          )
+          if (Exit.isSuccess(exit)) {
+            const result = { ...exit.value, runs }
+            const isFailure = result.exitCode !== 0 && failures < retries
+            return { _tag: "Result", result, isFailure } satisfies Outcome
+          }
+          if (Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
+          const squashed = Cause.squash(exit.cause)
+          const error = isLightboxError(squashed)
+            ? squashed
+            : new LightboxError({ method, reason: new Unknown({ problem: String(squashed), cause: squashed }) })
+          const outcome = judge(job.id, runs, error, hasBegun)
+          return outcome._tag === "Result" && outcome.isFailure && failures >= retries
+            ? { ...outcome, isFailure: false }
+            : outcome
+        })
+        const outcome = yield* once.pipe(
+          // The host stops before the command has begun: this was no fault of the job.
+          Effect.onInterrupt(() => (hasBegun ? Effect.void : Effect.ignore(jobs.takeBack(job, holder))))
         )
-      )
-      if (Exit.isSuccess(exit)) {
-        const result = { ...exit.value, runs }
-        const isFailure = result.exitCode !== 0 && failures < retries
-        return { _tag: "Result", result, isFailure } satisfies Outcome
-      }
-      if (Cause.hasInterrupts(exit.cause)) return yield* Effect.interrupt
-      const squashed = Cause.squash(exit.cause)
-      const error = isLightboxError(squashed)
-        ? squashed
-        : new LightboxError({ method, reason: new Unknown({ problem: String(squashed), cause: squashed }) })
-      const outcome = judge(job.id, runs, error, hasBegun)
-      return outcome._tag === "Result" && outcome.isFailure && failures >= retries
-        ? { ...outcome, isFailure: false }
-        : outcome
-    })
-    const outcome = yield* once.pipe(
-      // The host stops: this was no fault of the job.
-      Effect.onInterrupt(() => Effect.ignore(jobs.takeBack(job)))
+        return { failures, outcome, runs }
+      })
     )
+    if (ran === undefined) return false
+    const { failures, outcome, runs } = ran
     if (outcome._tag === "Result" && !outcome.isFailure) {
-      yield* eventually(
-        Effect.flatMap(Effect.orDie(encodeResult(outcome.result)), (text) => jobs.end(job, holder, text))
-      )
-      return true
+      return yield* record(job, holder, outcome.result)
     }
     if (outcome._tag === "Result") {
       yield* jobs.fail(job, holder)
@@ -282,7 +310,7 @@ export const conduct = Effect.fnUntraced(function* (
     }
     if (outcome._tag === "Waits") {
       yield* Effect.logDebug(`Job "${job.id}" waits: ${outcome.error.message}`)
-      yield* jobs.takeBack(job)
+      yield* jobs.takeBack(job, holder)
       yield* Effect.sleep(waitInterval)
       return false
     }
@@ -293,8 +321,7 @@ export const conduct = Effect.fnUntraced(function* (
       return false
     }
     const result: Fleet.JobResult = { _tag: "Failed", id: job.id, error: outcome.error, runs }
-    yield* eventually(Effect.flatMap(Effect.orDie(encodeResult(result)), (text) => jobs.end(job, holder, text)))
-    return true
+    return yield* record(job, holder, result)
   }, Effect.scoped)
 
   const pause = (count: number) => Effect.sleep(Duration.seconds(Math.min(30, 2 ** count)))
@@ -338,33 +365,46 @@ export const conduct = Effect.fnUntraced(function* (
           ? attempt(job, holder)
           : // Another host has it, or had until it died.
             Effect.flatMap(jobs.get(job.id), (row) =>
-              row === undefined || row.ended !== null || row.execution !== job.execution
-                ? Effect.succeed(true)
-                : Effect.as(Effect.sleep(lookInterval), false)
+              isOver(job, row) ? Effect.succeed(true) : Effect.as(Effect.sleep(lookInterval), false)
             ),
       ({ holder, isHeld }) => (isHeld ? release(job, holder) : Effect.void)
     )
-    return Effect.acquireUseRelease(
-      Effect.sync(() => inHand.add(job.execution)),
-      () => slots.withPermit(Effect.repeat(eventually(turn), { until: (isDone) => isDone })),
-      () => Effect.sync(() => inHand.delete(job.execution))
-    ).pipe(Effect.asVoid)
+    return Effect.asVoid(Effect.repeat(eventually(turn), { until: (isDone) => isDone }))
   }
 
   const level = yield* References.MinimumLogLevel
   const workflow = Cluster.workflowOf(options.architecture)
   const context = yield* Layer.build(Cluster.layer(directory, { host, architecture: options.architecture }))
-  yield* Layer.build(
-    workflow.toLayer((job) =>
-      Activity.make({ name: "run", execute: Effect.provideService(run(job), References.MinimumLogLevel, level) })
-    )
-  ).pipe(Effect.provideContext(context))
+
+  /**
+   * The executions that this host has in hand, in fibers of their own: the cluster interrupts what it has given to a host,
+   * and may give it to another, when the directory fails for a moment. That one waits for the lock of the job.
+   */
+  const inHand = yield* FiberMap.make<string, void>()
+  const conducted = Effect.fnUntraced(function* (job: Job) {
+    const conducting = Effect.provideService(run(job), References.MinimumLogLevel, level)
+    const fiber = yield* FiberMap.run(inHand, job.execution, conducting, { onlyIfMissing: true })
+    const exit = yield* Fiber.await(fiber)
+    // This host stops, and has not ended the job.
+    if (Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause)) return yield* Effect.never
+    return yield* exit
+  })
+  yield* Layer.build(workflow.toLayer((job) => Activity.make({ name: "run", execute: conducted(job) }))).pipe(
+    Effect.provideContext(context)
+  )
+
+  // By itself: however long the rest takes, nobody else is to get these jobs.
+  const touch = Effect.suspend(() => jobs.touch(Array.from(inHand, ([execution]) => execution)))
+  yield* touch.pipe(
+    Effect.ignore,
+    Effect.delay(Duration.millis(JobsTable.touchMillis)),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   // What a program or a host has left half done.
   const tend = Effect.gen(function* () {
-    yield* jobs.touch([...inHand])
-    for (const job of yield* jobs.abandoned) {
-      if (job.architecture !== options.architecture) continue
+    for (const job of yield* jobs.abandoned(options.architecture)) {
       const execution = randomId()
       if (yield* jobs.revive(job, execution)) yield* Cluster.dispatch(method, directory.url, { ...job, execution })
     }

@@ -32,8 +32,11 @@ export type Prune = typeof PruneText.Type
 export const encodePrune: (prune: Prune) => string = Schema.encodeSync(PruneText)
 const decodePrune = Schema.decodeOption(PruneText)
 
-/** The times of a schedule, in UTC. */
-export const cronOf = (text: string): Cron.Cron | undefined => Result.getOrUndefined(Cron.parse(text, "UTC"))
+/** The times of a schedule, in UTC. `undefined`: it is none, or has no time, such as the 30th of February. */
+export const cronOf = (text: string): Cron.Cron | undefined =>
+  Result.getOrUndefined(
+    Result.flatMap(Cron.parse(text, "UTC"), (cron) => Result.try(() => (Cron.next(cron, new Date(0)), cron)))
+  )
 
 export interface Keeper {
   /** Does what is due, if this host has or gets the lock. */

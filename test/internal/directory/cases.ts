@@ -191,7 +191,15 @@ export const keepsJobs = Effect.fnUntraced(function* (url: string, pass: Pass) {
   yield* jobs.fail(job, "other")
   yield* jobs.fail(job, "holder")
   assert.deepStrictEqual(yield* jobs.begin(job, "a", "holder"), { runs: 2, failures: 1 })
-  yield* jobs.takeBack(job)
+  yield* jobs.takeBack(job, "other")
+  assert.deepInclude(yield* jobs.get("tests"), { runs: 2 })
+  yield* jobs.takeBack(job, "holder")
+  assert.deepInclude(yield* jobs.get("tests"), { runs: 1 })
+  assert.isNumber((yield* jobs.get("tests"))?.started)
+  // It has not begun.
+  yield* jobs.takeBack(job, "holder")
+  assert.deepInclude(yield* jobs.get("tests"), { runs: 0, started: null })
+  assert.deepStrictEqual(yield* jobs.begin(job, "a", "holder"), { runs: 1, failures: 1 })
   assert.isFalse(yield* jobs.end(job, "other", "wrong"))
   yield* pass(lockMillis + 1)
   assert.isFalse(yield* jobs.end(job, "holder", "late"))
@@ -199,13 +207,14 @@ export const keepsJobs = Effect.fnUntraced(function* (url: string, pass: Pass) {
   // Whoever has a job in hand says so. It is given away once if nobody does.
   yield* jobs.touch(["first", "unknown"])
   yield* pass(Jobs.abandonedMillis - 1000)
-  assert.deepStrictEqual(yield* jobs.abandoned, [])
+  assert.deepStrictEqual(yield* jobs.abandoned("x64"), [])
   assert.isFalse(yield* jobs.revive(job, "early"))
   yield* pass(2000)
   assert.deepStrictEqual(
-    (yield* jobs.abandoned).map(({ id }) => id),
+    (yield* jobs.abandoned("x64")).map(({ id }) => id),
     ["tests"]
   )
+  assert.deepStrictEqual(yield* jobs.abandoned("arm64"), [])
   assert.isTrue(yield* jobs.revive(job, "second"))
   assert.isFalse(yield* jobs.revive(job, "third"))
   const second = { ...job, execution: "second" }

@@ -111,6 +111,20 @@ export const run = Command.make(
     if (input.jobs !== undefined && Object.values(own).some((value) => value !== undefined && value !== false)) {
       return yield* invalid(method, "--jobs", "cannot be combined with a command, --id, --image or --snapshot")
     }
+    const ofOne = {
+      "--env": Object.keys(input.env).length > 0,
+      "--env-file": Object.keys(input.envFile).length > 0,
+      "--workdir": input.workdir !== undefined,
+      "--user": input.user !== undefined,
+      "--cpus": input.cpus !== undefined,
+      "--memory": input.memory !== undefined,
+      "--timeout": input.timeout !== undefined,
+      "--retries": input.retries !== undefined
+    }
+    const ignored = Object.entries(ofOne).find(([, isGiven]) => isGiven)
+    if (input.jobs !== undefined && ignored !== undefined) {
+      return yield* invalid(method, ignored[0], "cannot be combined with --jobs, whose lines say it for each job")
+    }
     const [program = "", ...args] = input.command
     const single = Effect.gen(function* (): Effect.fn.Return<Fleet.Job, LightboxError> {
       return {
