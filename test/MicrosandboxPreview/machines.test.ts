@@ -45,6 +45,23 @@ describe("what is recorded of resumed sandboxes and copies", () => {
     })
   )
 
+  it.effect("recognizes the copy of a copy, and that of a resumed sandbox, before the creation is complete", () =>
+    Effect.gen(function* () {
+      const home = yield* temporary
+      const parent = { name: "parent", id: "local:1" }
+      for (const labels of [{ [instanceLabel]: "root" }, {}]) {
+        const row = config(labels)
+        yield* Effect.promise(() =>
+          Machines.write(home, { ...parent, original: "root", labels: { [instanceLabel]: "parent" } })
+        )
+        assert.deepStrictEqual(labelsOf(Machines.completed(home, parent, row)), { [instanceLabel]: "parent" })
+        yield* Effect.promise(() => Machines.write(home, Machines.ofCopy(row, "copy", own)))
+        // The runtime gives the copy what it has recorded of its original.
+        assert.deepStrictEqual(labelsOf(Machines.completed(home, { name: "copy", id: "local:2" }, row)), own)
+      }
+    })
+  )
+
   it.effect("is removed for a failed creation, unless it has become that of another", () =>
     Effect.gen(function* () {
       const home = yield* temporary

@@ -14,7 +14,7 @@ import * as OverlayDisk from "../overlayDisk.ts"
 import { publishedPorts, withPorts } from "../ports.ts"
 import { call, commit, isTaken } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
-import { handleOf, instanceOf, sandboxInfo } from "../sdk/sandboxes.ts"
+import { handleOf, sandboxInfo } from "../sdk/sandboxes.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import type { SandboxHandle } from "../sdk/surface.ts"
 import { hostFile } from "../snapshotLinks.ts"
@@ -175,15 +175,12 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
     yield* requireRunning(method, handle)
     yield* RootDisks.requireCopy(context, method, "forkSandbox", handle)
     for (const { name } of copies) yield* requireEntryName(method, name)
-    const original = instanceOf(handle)
+    // Its handle tells what is recorded here, not what the runtime gives to copies.
+    const { configJson } = yield* call(method, { sandbox: sandbox.name }, () => addon.Sandbox.get(sandbox.name))
     const machines = yield* Effect.forEach(copies, ({ detached, labels, name }) =>
       Effect.gen(function* () {
         const instance = labels?.[instanceLabel] ?? (yield* generate)
-        const machine: Machines.Machine = {
-          name,
-          labels: { ...labels, [instanceLabel]: instance },
-          ...(original === undefined ? {} : { original })
-        }
+        const machine = Machines.ofCopy(configJson, name, { ...labels, [instanceLabel]: instance })
         return { machine, instance, isDetached: detached === true }
       })
     )
