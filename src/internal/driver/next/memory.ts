@@ -12,7 +12,7 @@ import * as RootDisks from "../local/rootDisks.ts"
 import { snapshotInfo } from "../local/snapshots.ts"
 import * as OverlayDisk from "../overlayDisk.ts"
 import { publishedPorts, withPorts } from "../ports.ts"
-import { call, commit, isTaken } from "../sdk/calls.ts"
+import { call, commit, isTaken, settle } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
 import { handleOf, sandboxInfo } from "../sdk/sandboxes.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
@@ -23,6 +23,7 @@ import type { Addon } from "./addon.ts"
 import * as Layers from "./layers.ts"
 import * as Machines from "./machines.ts"
 import { geometryOf, objectsOf, pathOf, publish } from "./sdk.ts"
+import * as Undoing from "./undoing.ts"
 
 type Operations = Microsandbox.MemoryOperations
 
@@ -106,27 +107,32 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
     ...(config.env === undefined ? {} : { env: config.env })
   }
   const forget = Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance)))
-  const cleanUp = Effect.andThen(cleanUpInstance(context, name, instance), forget)
+  const { during, undo } = yield* Undoing.make(
+    context.ownership,
+    [name],
+    Effect.andThen(cleanUpInstance(context, name, instance), forget)
+  )
   const restored = (config: Microsandbox.CreateSandbox["config"]) =>
     boot(
       context,
       method,
       { sandbox: name, snapshot },
-      async (onPulled) => {
-        onPulled()
-        await Machines.write(home, machine)
-        const builder = new addon.RestoreBuilder(path, "path")
-        builder.name(name).forked().externalMountPolicy("relaxed")
-        for (const { bind, guest, host, protocol } of publishedPorts(config)) {
-          if (protocol === "tcp") builder.portBind(bind, host, guest)
-          else builder.portUdpBind(bind, host, guest)
-        }
-        const { idleTimeout, maxDuration } = config
-        if (idleTimeout !== undefined) builder.idleTimeout(Duration.toSeconds(idleTimeout))
-        if (maxDuration !== undefined) builder.maxDuration(Duration.toSeconds(maxDuration))
-        return builder.restore()
-      },
-      cleanUp
+      (onPulled) =>
+        during(async () => {
+          onPulled()
+          await Machines.write(home, machine)
+          const builder = new addon.RestoreBuilder(path, "path")
+          builder.name(name).forked().externalMountPolicy("relaxed")
+          for (const { bind, guest, host, protocol } of publishedPorts(config)) {
+            if (protocol === "tcp") builder.portBind(bind, host, guest)
+            else builder.portUdpBind(bind, host, guest)
+          }
+          const { idleTimeout, maxDuration } = config
+          if (idleTimeout !== undefined) builder.idleTimeout(Duration.toSeconds(idleTimeout))
+          if (maxDuration !== undefined) builder.maxDuration(Duration.toSeconds(maxDuration))
+          return builder.restore()
+        }),
+      undo
     ).pipe(
       Effect.flatMap((native) =>
         hostFile(method, name, () => Machines.write(home, { ...machine, id: native.id })).pipe(
@@ -137,7 +143,7 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
           })
         )
       ),
-      Effect.onError((cause) => (isTaken(cause) ? forget : cleanUp))
+      Effect.onError((cause) => (isTaken(cause) ? forget : undo))
     )
   return yield* Effect.gen(function* () {
     const taken = yield* Effect.option(call(method, { sandbox: name }, () => sdk.Sandbox.get(name)))
@@ -185,13 +191,17 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
       })
     )
     const names = machines.map(({ machine }) => machine.name)
-    const undo = Effect.forEach(
-      machines,
-      ({ instance, machine: { name } }) =>
-        cleanUpInstance(context, name, instance).pipe(
-          Effect.andThen(Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance))))
-        ),
-      { discard: true }
+    const { during, undo } = yield* Undoing.make(
+      context.ownership,
+      names,
+      Effect.forEach(
+        machines,
+        ({ instance, machine: { name } }) =>
+          cleanUpInstance(context, name, instance).pipe(
+            Effect.andThen(Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance))))
+          ),
+        { discard: true }
+      )
     )
     const made = Effect.gen(function* () {
       for (const name of names) {
@@ -203,15 +213,15 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
       yield* Effect.forEach(machines, ({ machine }) =>
         hostFile(method, machine.name, () => Machines.write(home, machine))
       )
-      const branches = yield* commit({
-        method,
-        subject: { sandbox: sandbox.name },
-        run: async () => {
-          const native = await addon.Sandbox.get(sandbox.name)
-          return native.branchMany(names)
-        },
-        describe: Effect.succeed,
-        undo: () => undo
+      const branches = yield* settle({
+        run: () =>
+          during(async () => {
+            const native = await addon.Sandbox.get(sandbox.name)
+            return native.branchMany(names)
+          }),
+        fail: (cause) => Effect.fail(fromSdk(method, { sandbox: sandbox.name }, cause)),
+        // If it failed in the end, it may have made some.
+        onInterrupt: (settled) => Effect.andThen(settled, undo)
       })
       return yield* Effect.forEach(branches, ({ error, name, sandbox: copy }) =>
         Effect.gen(function* () {
