@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
+import * as BootOptions from "../../src/internal/config/bootOptions.ts"
 import { requireResumable } from "../../src/internal/driver/next/memory.ts"
 
 const mebibyte = 1024 ** 2
@@ -31,6 +32,32 @@ describe("a machine that goes on", () => {
         labels: { team: "blue" },
         rootDisk: "copy"
       })
+    })
+  )
+
+  it.effect("has the user and the commands that it was booted with, and no others", () =>
+    Effect.gen(function* () {
+      const config = { user: "app", cmd: ["serve"], entrypoint: ["tini", "--"] }
+      const featureOf = (config: Microsandbox.CreateSandbox["config"], options: string | undefined) =>
+        requireResumable(
+          { name: "copy", source: { _tag: "Snapshot", name: "warm" }, config },
+          { ...captured, options }
+        ).pipe(
+          Effect.flip,
+          Effect.map(({ reason }) => (reason._tag === "Unsupported" ? reason.feature : reason._tag))
+        )
+      const options = BootOptions.recorded(config)
+      assert.notInclude(options, "app")
+      yield* requireResumable(
+        { name: "copy", source: { _tag: "Snapshot", name: "warm" }, config },
+        { ...captured, options }
+      )
+      assert.strictEqual(yield* featureOf({ ...config, user: "root" }, options), "user")
+      assert.strictEqual(yield* featureOf({ ...config, user: undefined }, options), "user")
+      assert.strictEqual(yield* featureOf({ ...config, cmd: [] }, options), "cmd")
+      assert.strictEqual(yield* featureOf({ ...config, entrypoint: ["tini"] }, options), "entrypoint")
+      assert.strictEqual(yield* featureOf({ cmd: ["serve"] }, undefined), "cmd")
+      assert.strictEqual(yield* featureOf({ cmd: ["serve"] }, "not JSON"), "cmd")
     })
   )
 

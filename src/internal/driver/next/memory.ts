@@ -4,8 +4,9 @@ import * as Effect from "effect/Effect"
 import type * as Guest from "../../../Guest.ts"
 import { InvalidConfig, LightboxError, NotRunning, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
+import * as BootOptions from "../../config/bootOptions.ts"
 import { requireEntryName } from "../../config/validation.ts"
-import { generate, instanceLabel } from "../../ownership/labels.ts"
+import { bootLabel, generate, instanceLabel } from "../../ownership/labels.ts"
 import { type DriverContext, retainNative, takingTurns } from "../local/context.ts"
 import { boot, cleanUpInstance } from "../local/create.ts"
 import * as RootDisks from "../local/rootDisks.ts"
@@ -35,21 +36,31 @@ const requireRunning = (method: string, handle: SandboxHandle): Effect.Effect<vo
 const unsupported = (method: string, feature: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new Unsupported({ feature, problem }) })
 
-/** Files with the pages of a snapshot's memory. */
-const memoryFiles = Effect.fnUntraced(function* (
+/** Files with the pages of a snapshot's memory, and its labels. */
+const memoryIn = Effect.fnUntraced(function* (
   { sdk }: DriverContext,
   method: string,
   name: string
-): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
-  const { path } = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(name))
+): Effect.fn.Return<
+  { readonly files: ReadonlyArray<string>; readonly labels: ReadonlyMap<string, string> },
+  LightboxError
+> {
+  const { labels, path } = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(name))
   const files = yield* hostFile(method, path, () => objectsOf(path))
-  return files.length > 0 ? files : yield* unsupported(method, "resume", `the snapshot "${name}" is only a disk`)
+  return files.length > 0
+    ? { files, labels: new Map(labels) }
+    : yield* unsupported(method, "resume", `the snapshot "${name}" is only a disk`)
 })
 
 /** What a machine that goes on cannot be given. */
 export const requireResumable = Effect.fnUntraced(function* (
   { config, proxy }: Microsandbox.CreateSandbox,
-  captured: { readonly cpus: number; readonly memory: number }
+  captured: {
+    readonly cpus: number
+    readonly memory: number
+    /** The record of the options of its boot. */
+    readonly options?: string | undefined
+  }
 ): Effect.fn.Return<void, LightboxError> {
   const method = "Microsandbox.createSandbox"
   const { resources } = config
@@ -64,10 +75,10 @@ export const requireResumable = Effect.fnUntraced(function* (
     return yield* unsupported(method, "network", "a machine that goes on has the network that it was captured with")
   }
   if (proxy !== undefined) return yield* unsupported(method, "a proxy", "a machine that goes on cannot be given one")
+  const differing = BootOptions.differing(captured.options, config)
+  if (differing !== undefined) return yield* unsupported(method, differing, others)
   const needBoot = [
-    "cmd",
     "deployment",
-    "entrypoint",
     "ephemeral",
     "init",
     "mounts",
@@ -75,8 +86,7 @@ export const requireResumable = Effect.fnUntraced(function* (
     "rlimits",
     "scripts",
     "secrets",
-    "security",
-    "user"
+    "security"
   ] as const
   const wanted = needBoot.find((field) => config[field] !== undefined)
   if (wanted !== undefined) return yield* unsupported(method, wanted, "a machine that goes on cannot be given this")
@@ -95,9 +105,13 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
   const path = pathOf(home, snapshot)
   yield* requireEntryName(method, name)
   yield* Virtualization.check(method)
-  yield* memoryFiles(context, method, snapshot)
+  const { labels } = yield* memoryIn(context, method, snapshot)
   const geometry = yield* hostFile(method, path, () => geometryOf(path))
-  yield* requireResumable(request, { cpus: geometry.cpus, memory: fromMebibytes(geometry.mebibytes) })
+  yield* requireResumable(request, {
+    cpus: geometry.cpus,
+    memory: fromMebibytes(geometry.mebibytes),
+    options: labels.get(bootLabel)
+  })
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const machine: Machines.Machine = {
     name,
@@ -268,7 +282,7 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
     }),
     searchMemory: Effect.fn("Microsandbox.searchMemory")(function* (name, needles) {
       const method = "Microsandbox.searchMemory"
-      const files = yield* memoryFiles(context, method, name)
+      const { files } = yield* memoryIn(context, method, name)
       const found = yield* Effect.forEach(files, (file) =>
         hostFile(method, file, (signal) => OverlayDisk.search(OverlayDisk.ofFile(file), needles, signal))
       )
