@@ -94,10 +94,25 @@ const instanceIn = (config: { readonly [key: string]: unknown }): string | undef
   return Predicate.isString(instance) ? instance : undefined
 }
 
-/** What is recorded of a copy before it is there. `json`: the configuration of its original, as the runtime records it. */
-export const ofCopy = (json: string, name: string, labels: Machine["labels"]): Machine => {
-  const original = instanceIn(parsed(json))
-  return { name, labels, ...(original === undefined ? {} : { original }) }
+/** What is recorded of a copy before it is there. `configJson`: as the runtime records it. */
+export const ofCopy = (
+  home: string,
+  original: { readonly name: string; readonly id: string; readonly configJson: string },
+  name: string,
+  labels: Machine["labels"]
+): Machine => {
+  const instance = instanceIn(parsed(original.configJson))
+  const machine = read(home, original.name)
+  // The runtime knows them of a sandbox that was booted, and so of its copies.
+  const { cwd, env, shell }: Partial<Machine> = machine?.id === original.id ? machine : {}
+  return {
+    name,
+    labels,
+    ...(instance === undefined ? {} : { original: instance }),
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(shell === undefined ? {} : { shell }),
+    ...(env === undefined ? {} : { env })
+  }
 }
 
 /** The configuration of a sandbox, as the runtime records it, with what it could not record. */

@@ -196,11 +196,14 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
     yield* RootDisks.requireCopy(context, method, "forkSandbox", handle)
     for (const { name } of copies) yield* requireEntryName(method, name)
     // Its handle tells what is recorded here, not what the runtime gives to copies.
-    const { configJson } = yield* call(method, { sandbox: sandbox.name }, () => addon.Sandbox.get(sandbox.name))
+    const { configJson, id, name } = yield* call(method, { sandbox: sandbox.name }, () =>
+      addon.Sandbox.get(sandbox.name)
+    )
+    const original = { configJson, id, name }
     const machines = yield* Effect.forEach(copies, ({ detached, labels, name }) =>
       Effect.gen(function* () {
         const instance = labels?.[instanceLabel] ?? (yield* generate)
-        const machine = Machines.ofCopy(configJson, name, { ...labels, [instanceLabel]: instance })
+        const machine = Machines.ofCopy(home, original, name, { ...labels, [instanceLabel]: instance })
         return { machine, instance, isDetached: detached === true }
       })
     )
