@@ -1,9 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Fs from "node:fs"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
 import * as BootOptions from "../../src/internal/config/bootOptions.ts"
 import { requireResumable } from "../../src/internal/driver/next/memory.ts"
+import { geometryOf } from "../../src/internal/driver/next/sdk.ts"
+import { call } from "../../src/internal/driver/sdk/calls.ts"
+import { temporary } from "../support.ts"
 
 const mebibyte = 1024 ** 2
 
@@ -77,3 +81,18 @@ describe("a machine that goes on", () => {
     })
   )
 })
+
+it.effect("a snapshot whose machine was written in part is damaged, so that a launch boots its disk", () =>
+  Effect.gen(function* () {
+    const path = yield* temporary
+    Fs.mkdirSync(`${path}/checkpoint`)
+    const file = `${path}/checkpoint/checkpoint.json`
+    const geometry = call("Microsandbox.createSandbox", { snapshot: "warm" }, () => geometryOf(path))
+    for (const text of [undefined, "", '{"geometry":{"vcpus":2,', '{"geometry":{}}']) {
+      if (text !== undefined) Fs.writeFileSync(file, text)
+      assert.strictEqual((yield* Effect.flip(geometry)).reason._tag, "SnapshotDamaged")
+    }
+    Fs.writeFileSync(file, '{"geometry":{"vcpus":2,"memory_mib":256}}')
+    assert.deepStrictEqual(yield* geometry, { cpus: 2, mebibytes: 256 })
+  })
+)

@@ -106,7 +106,7 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
   yield* requireEntryName(method, name)
   yield* Virtualization.check(method)
   const { labels } = yield* memoryIn(context, method, snapshot)
-  const geometry = yield* hostFile(method, path, () => geometryOf(path))
+  const geometry = yield* call(method, { snapshot }, () => geometryOf(path))
   yield* requireResumable(request, {
     cpus: geometry.cpus,
     memory: fromMebibytes(geometry.mebibytes),
