@@ -257,10 +257,15 @@ describe("a launch of a snapshot with memory", () => {
         MicrosandboxMemory.killGuestAt("guest.spawn")
       ]) {
         yield* control.inject(fault)
+        const { length } = yield* control.calls
         yield* Effect.scoped(
           Effect.gen(function* () {
             const sandbox = yield* Sandbox.launch({ snapshot: "web", name: "box" })
             assert.isUndefined(sandbox.resumed)
+            const creations = (yield* control.calls)
+              .slice(length)
+              .filter(({ operation }) => operation === "createSandbox")
+            assert.deepStrictEqual(creations.map(resumes), [true, false])
             assert.strictEqual((yield* sandbox.shell("cat /root/starts")).stdout, "xx")
             assert.deepStrictEqual((yield* control.inventory).sandboxes, [{ name: "box", status: "running" }])
           })
