@@ -11,5 +11,5 @@ export const onMicrovms = (...groups: ReadonlyArray<GroupName>): void =>
     layer: Bench.layer({ image: Support.image, files: Effect.map(Support.Home, ({ files }) => files) }).pipe(
       Layer.provide(Support.layer)
     ),
-    timeout: 600_000
+    timeout: 1_200_000
   })
