@@ -8,13 +8,12 @@ import type * as BuildEvent from "../../src/BuildEvent.ts"
 import type { Services } from "../../src/Driver.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import * as Cases from "../internal/directory/cases.ts"
+import { quiet } from "../support.ts"
 import * as Support from "./support.ts"
-
-const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 /** Lets a little time pass again and again, until something is so. */
 const until = <A, E, R>(effect: Effect.Effect<A, E, R>, isSo: (value: A) => boolean) =>
-  Effect.andThen(Effect.andThen(TestClock.adjust("100 millis"), turn), effect).pipe(Effect.repeat({ until: isSo }))
+  Effect.andThen(Effect.andThen(TestClock.adjust("10 millis"), quiet), effect).pipe(Effect.repeat({ until: isSo }))
 
 describe("builds of one key on a fleet", () => {
   it.effect("are one build, whose events all programs see that wait for it", () =>

@@ -14,6 +14,7 @@ import * as Sandbox from "../../src/Sandbox.ts"
 import * as Snapshot from "../../src/Snapshot.ts"
 import { failsWith } from "../Microsandbox/Bench.ts"
 import * as Cases from "../internal/directory/cases.ts"
+import { quiet } from "../support.ts"
 import * as Support from "./support.ts"
 
 /** A host that may be the keeper, and counts how often it was asked for the fleet. */
@@ -130,10 +131,7 @@ describe("the keeper of a fleet", () => {
       yield* run(Snapshot.build(definition, { checkpoints: "every-step" }))
       const snapshots = Effect.map(control.inventory, (all) => all.snapshots.length)
       const before = yield* snapshots
-      const step = Effect.andThen(
-        TestClock.adjust("250 millis"),
-        Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
-      )
+      const step = Effect.andThen(TestClock.adjust("250 millis"), quiet)
       yield* Effect.andThen(step, snapshots).pipe(Effect.repeat({ until: (count) => count < before }))
       assert.strictEqual((yield* run(Sandbox.run({ snapshot: "app" }, (sandbox) => sandbox.exec("true")))).exitCode, 0)
     })
