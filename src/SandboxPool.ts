@@ -159,8 +159,8 @@ export type Options<E = never, R = never, E2 = never, R2 = never> = Sandbox.Sour
     /**
      * Keep one more sandbox running, and make all others copies of it with its memory, as `Sandbox.fork` with `memory`
      * does: they are there in a moment, with services that run. It does not count for `max`, only for the driver's budget,
-     * and is replaced when it ends or its snapshot has changed. Its copies publish no ports, and its root disk
-     * cannot be an overlay. Needs a driver that can do so; others fail with `Unsupported`. Default: `false`, each boots.
+     * and is replaced when it ends or its snapshot has changed. Its copies publish no ports. Needs a driver that can do so;
+     * others fail with `Unsupported`. Default: `false`, each boots.
      */
     readonly fork?: boolean | undefined
     /**

@@ -45,39 +45,6 @@ describe("what is recorded of resumed sandboxes and copies", () => {
     })
   )
 
-  it.effect("recognizes the copy of a copy, and that of a resumed sandbox, before the creation is complete", () =>
-    Effect.gen(function* () {
-      const home = yield* temporary
-      const parent = { name: "parent", id: "local:1" }
-      for (const labels of [{ [instanceLabel]: "root" }, {}]) {
-        const row = config(labels)
-        yield* Effect.promise(() =>
-          Machines.write(home, { ...parent, original: "root", labels: { [instanceLabel]: "parent" } })
-        )
-        assert.deepStrictEqual(labelsOf(Machines.completed(home, parent, row)), { [instanceLabel]: "parent" })
-        yield* Effect.promise(() =>
-          Machines.write(home, Machines.ofCopy(home, { ...parent, configJson: row }, "copy", own))
-        )
-        // The runtime gives the copy what it has recorded of its original.
-        assert.deepStrictEqual(labelsOf(Machines.completed(home, { name: "copy", id: "local:2" }, row)), own)
-      }
-    })
-  )
-
-  it.effect(
-    "gives the copy of a resumed sandbox its folder, its shell and its variables, and not those of another",
-    () =>
-      Effect.gen(function* () {
-        const home = yield* temporary
-        const has = { cwd: "/srv", shell: "/bin/ash", env: { COLOR: "green" } }
-        yield* Effect.promise(() => Machines.write(home, { name: "parent", id: "local:1", labels: {}, ...has }))
-        const copyOf = (id: string) =>
-          Machines.ofCopy(home, { name: "parent", id, configJson: config({}) }, "copy", own)
-        assert.deepStrictEqual(copyOf("local:1"), { name: "copy", labels: own, ...has })
-        assert.deepStrictEqual(copyOf("local:2"), { name: "copy", labels: own })
-      })
-  )
-
   it.effect("is removed for a failed creation, unless it has become that of another", () =>
     Effect.gen(function* () {
       const home = yield* temporary

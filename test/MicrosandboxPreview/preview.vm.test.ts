@@ -136,14 +136,11 @@ layer(Support.layer, { excludeTestServices: true, timeout: 600_000 })("machines 
         const driver = yield* Microsandbox.Microsandbox
         const memory = yield* memoryOf
         const { path: home } = yield* Support.Home
-        const booted = yield* serving
+        const original = yield* serving
         const snapshot = Bench.freshName("warm")
-        yield* memory.captureMemory({ sandbox: booted.name, name: snapshot })
-        yield* driver.removeSandbox(booted, { force: true })
-        // The runtime knows no labels of it.
-        const original = yield* Sandbox.launch({ snapshot, name: Bench.freshName("resumed"), resume: "required" })
+        yield* memory.captureMemory({ sandbox: original.name, name: snapshot })
         const before = yield* leftovers
-        for (const what of ["fork", "capture", "resume"]) {
+        for (const what of ["capture", "resume", "fork"]) {
           const script = fileURLToPath(new URL("programs/work.ts", import.meta.url))
           const child = yield* ChildProcess.make(process.execPath, [script, home, original.name, what, snapshot], {
             stdin: "ignore",

@@ -1,13 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import * as Fs from "node:fs"
 import type * as Microsandbox from "../../src/Microsandbox.ts"
-import * as BootOptions from "../../src/internal/config/bootOptions.ts"
 import { requireResumable } from "../../src/internal/driver/next/memory.ts"
-import { geometryOf } from "../../src/internal/driver/next/sdk.ts"
-import { call } from "../../src/internal/driver/sdk/calls.ts"
-import { temporary } from "../support.ts"
 
 const mebibyte = 1024 ** 2
 
@@ -39,32 +34,6 @@ describe("a machine that goes on", () => {
     })
   )
 
-  it.effect("has the user and the commands that it was booted with, and no others", () =>
-    Effect.gen(function* () {
-      const config = { user: "app", cmd: ["serve"], entrypoint: ["tini", "--"] }
-      const featureOf = (config: Microsandbox.CreateSandbox["config"], options: string | undefined) =>
-        requireResumable(
-          { name: "copy", source: { _tag: "Snapshot", name: "warm" }, config },
-          { ...captured, options }
-        ).pipe(
-          Effect.flip,
-          Effect.map(({ reason }) => (reason._tag === "Unsupported" ? reason.feature : reason._tag))
-        )
-      const options = BootOptions.recorded(config)
-      assert.notInclude(options, "app")
-      yield* requireResumable(
-        { name: "copy", source: { _tag: "Snapshot", name: "warm" }, config },
-        { ...captured, options }
-      )
-      assert.strictEqual(yield* featureOf({ ...config, user: "root" }, options), "user")
-      assert.strictEqual(yield* featureOf({ ...config, user: undefined }, options), "user")
-      assert.strictEqual(yield* featureOf({ ...config, cmd: [] }, options), "cmd")
-      assert.strictEqual(yield* featureOf({ ...config, entrypoint: ["tini"] }, options), "entrypoint")
-      assert.strictEqual(yield* featureOf({ cmd: ["serve"] }, undefined), "cmd")
-      assert.strictEqual(yield* featureOf({ cmd: ["serve"] }, "not JSON"), "cmd")
-    })
-  )
-
   it.effect("is not resumed for a launch that asks for what only a boot gives", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* refusedFeature({ resources: { cpus: 1 } }), "resources.cpus")
@@ -81,18 +50,3 @@ describe("a machine that goes on", () => {
     })
   )
 })
-
-it.effect("a snapshot whose machine was written in part is damaged, so that a launch boots its disk", () =>
-  Effect.gen(function* () {
-    const path = yield* temporary
-    Fs.mkdirSync(`${path}/checkpoint`)
-    const file = `${path}/checkpoint/checkpoint.json`
-    const geometry = call("Microsandbox.createSandbox", { snapshot: "warm" }, () => geometryOf(path))
-    for (const text of [undefined, "", '{"geometry":{"vcpus":2,', '{"geometry":{}}']) {
-      if (text !== undefined) Fs.writeFileSync(file, text)
-      assert.strictEqual((yield* Effect.flip(geometry)).reason._tag, "SnapshotDamaged")
-    }
-    Fs.writeFileSync(file, '{"geometry":{"vcpus":2,"memory_mib":256}}')
-    assert.deepStrictEqual(yield* geometry, { cpus: 2, mebibytes: 256 })
-  })
-)

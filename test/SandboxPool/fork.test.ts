@@ -88,22 +88,6 @@ describe("a pool of copies", () => {
     }).pipe(Effect.scoped, Effect.provide(twin()))
   )
 
-  it.live("gives the sandbox that is copied a disk of its own, and refuses an overlay", () =>
-    Effect.gen(function* () {
-      yield* Snapshot.build(Snapshot.make("tools", image).pipe(Snapshot.shell("echo 1 > /version")))
-      const boots = yield* count("createSandbox")
-      for (const rootDisk of [undefined, "auto", "copy"] as const) {
-        const pool = yield* SandboxPool.make({ snapshot: "tools", fork: true, min: 0, max: 1, rootDisk })
-        assert.strictEqual(yield* pool.use((sandbox) => textOf(sandbox, "cat /version")), "1")
-      }
-      const { reason } = yield* Effect.flip(
-        SandboxPool.make({ snapshot: "tools", fork: true, max: 1, rootDisk: "overlay" })
-      )
-      assert.deepInclude(reason, { _tag: "InvalidConfig", field: "rootDisk" })
-      assert.strictEqual((yield* count("createSandbox")) - boots, 3)
-    }).pipe(Effect.scoped, Effect.provide(twin()))
-  )
-
   it.live("is not made if its sandbox cannot be prepared", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(

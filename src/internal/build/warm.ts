@@ -9,18 +9,9 @@ import { LightboxError, SecretLeaked, Unsupported } from "../../LightboxError.ts
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Note } from "../../Ownership.ts"
 import * as Sandbox from "../../Sandbox.ts"
-import * as BootOptions from "../config/bootOptions.ts"
 import { failWhenFull } from "../host/diskRoom.ts"
 import * as HomeFiles from "../ownership/files.ts"
-import {
-  bootLabel,
-  cpusLabel,
-  generate,
-  generateName,
-  memoryLabel,
-  noteForScope,
-  roleLabel
-} from "../ownership/labels.ts"
+import { cpusLabel, generate, generateName, memoryLabel, noteForScope, roleLabel } from "../ownership/labels.ts"
 import * as Keys from "../plan/keys.ts"
 import * as LookUp from "../plan/lookUp.ts"
 import type * as Units from "../plan/units.ts"
@@ -96,8 +87,7 @@ export const warmed = Effect.fnUntraced(function* <E, R>(
         [keyLabel]: key,
         [definitionLabel]: definition.name,
         [cpusLabel]: String(info.cpus),
-        [memoryLabel]: String(info.memory),
-        [bootLabel]: BootOptions.recorded(defaults)
+        [memoryLabel]: String(info.memory)
       }
       const note: Note = { kind: "capture", token: yield* generate, name: artifact }
       yield* Effect.acquireUseRelease(

@@ -30,9 +30,6 @@ export const cpusLabel = "lightbox.machine.cpus"
 /** Bytes of memory of a machine that was captured with it. */
 export const memoryLabel = "lightbox.machine.memory"
 
-/** Options of the boot of a machine that was captured with its memory, as digests. */
-export const bootLabel = "lightbox.machine.options"
-
 /** Prefix of generated names. */
 export const generatedPrefix = "lightbox-"
 

@@ -95,8 +95,7 @@ export const withMemory = Effect.fnUntraced(function* (
       yield* RunningServices.start(method, guest, info.shell, services)
     }
     const detach: Detach = (expires) => Launch.detaching(driver, ownership, info, { expires, note, owned, room, state })
-    const renewing = Launch.renewingWith(connection, peers)
-    const sandbox = make(driver, info, { guest, renewing }, detach, config, peers, "memory")
+    const sandbox = make(driver, info, connection, detach, config, peers, "memory")
     state.sandbox = sandbox
     return sandbox
   })

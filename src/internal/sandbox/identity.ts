@@ -39,8 +39,7 @@ const escaped = (base64: string): string =>
  * Arguments: the host name, the machine id, the seconds since 1970, and the instance id. Input: random bytes.
  *
  * - Random numbers come first: whatever starts later may need them. The program is written where its name is free, and
- *   cannot be guessed. Where it cannot be started, such as in a folder without programs, the next folder is tried. It takes
- *   64 bytes of the input, and the rest is for all guests. There is none for other machines and kernels.
+ *   cannot be guessed.
  * - The clock is left alone if it is right to the second: the runtime may have set it, and more precisely.
  * - Ids are only replaced where there are some. A link leads to the file that is replaced.
  * - The old host name keeps leading to this machine: programs have it.
@@ -51,12 +50,12 @@ lb_fail() {
   exit 1
 }
 lb_reseed() {
-  [ -e /proc/sys/kernel/random/entropy_avail ] || return 0
+  [ -e /proc/sys/kernel/random/entropy_avail ] || return 1
   case $(uname -m) in
 ${Object.entries(reseeders)
   .map(([machine, program]) => `    ${machine}) lb_program='${escaped(program)}' ;;`)
   .join("\n")}
-    *) return 0 ;;
+    *) return 1 ;;
   esac
   for lb_folder in /dev/shm /run /tmp /var/tmp /root; do
     lb_file=$lb_folder/.lightbox-$1
@@ -65,14 +64,11 @@ ${Object.entries(reseeders)
     "$lb_file" 2>/dev/null
     lb_status=$?
     rm -f "$lb_file"
-    case $lb_status in
-      126 | 127) ;;
-      *) return "$lb_status" ;;
-    esac
+    [ "$lb_status" -ne 0 ] || return 0
   done
   return 1
 }
-lb_reseed "$2" || lb_fail "the kernel does not renew its random numbers"
+lb_reseed "$2"
 cat >/dev/urandom || lb_fail "the random numbers cannot be changed"
 lb_now=$(date +%s) || lb_fail "the clock cannot be read"
 lb_late=$(($3 - lb_now))
@@ -80,17 +76,16 @@ if [ "$lb_late" -gt 1 ] || [ "$lb_late" -lt -1 ]; then
   date -u -s "@$3" >/dev/null || lb_fail "the clock cannot be set"
 fi
 { echo "$1" >/proc/sys/kernel/hostname; } 2>/dev/null || hostname "$1" || lb_fail "the host name cannot be set"
-echo "$1" >/etc/hostname || lb_fail "/etc/hostname cannot be written"
-printf '127.0.0.1\t%s\n::1\t%s\n' "$1" "$1" >>/etc/hosts || lb_fail "/etc/hosts cannot be written"
+echo "$1" >/etc/hostname
+printf '127.0.0.1\t%s\n::1\t%s\n' "$1" "$1" >>/etc/hosts
 for lb_file in /etc/machine-id /var/lib/dbus/machine-id; do
   if [ -s "$lb_file" ] && [ ! -L "$lb_file" ]; then echo "$2" >"$lb_file" || lb_fail "$lb_file cannot be written"; fi
 done
-lb_file=/var/lib/cloud/data/instance-id
-if [ -f "$lb_file" ]; then echo "$4" >"$lb_file" || lb_fail "$lb_file cannot be written"; fi
+[ ! -f /var/lib/cloud/data/instance-id ] || echo "$4" >/var/lib/cloud/data/instance-id
 mkdir -p /var/lib/lightbox && echo "$4" >/var/lib/lightbox/instance-id || lb_fail "the instance id cannot be written"
 `
 
-/** For the program, 64, and for all guests. */
+/** For the program, and for those guests that cannot run it. */
 const randomBytes = 256
 
 const method = "Sandbox.launch"

@@ -58,13 +58,6 @@ const addHosts = (guest: Guest.Guest, hosts: Peers["hosts"]): Effect.Effect<void
     flag: "a"
   })
 
-/** Restarts of a sandbox with these peers: a boot writes the names anew. */
-export const renewingWith = (connection: Connection, peers: Peers | undefined): Connection["renewing"] => {
-  const { guest, renewing } = connection
-  const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
-  return (restart) => renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
-}
-
 interface LaunchOptions {
   readonly config: SandboxConfig
   /** Whether the source has memory, and the driver can resume it. */
@@ -159,7 +152,8 @@ const boot = Effect.fnUntraced(
     const { connection, guest, info, resumed } = yield* begun
     if (resumed !== undefined) yield* Effect.annotateCurrentSpan("lightbox.resumed", resumed)
     const detach: Detach = (expires) => detaching(driver, ownership, info, { expires, note, owned, room, state })
-    if (peers !== undefined) yield* addHosts(guest, peers.hosts)
+    const addPeers = peers === undefined ? Effect.void : addHosts(guest, peers.hosts)
+    yield* addPeers
     if (resumed !== undefined) yield* Identity.runHook(guest, info, instance, config)
     // Before it is detached: if a service fails, the sandbox is removed.
     const { services = {} } = config
@@ -168,7 +162,9 @@ const boot = Effect.fnUntraced(
       yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
     }
     if (request.detached === true) yield* detach(undefined)
-    const renewing = renewingWith(connection, peers)
+    // A boot writes the names anew.
+    const renewing: Connection["renewing"] = (restart) =>
+      connection.renewing((reconnect) => restart(Effect.andThen(reconnect, addPeers)))
     const sandbox = make(driver, info, { guest, renewing }, detach, config, peers, resumed)
     state.sandbox = sandbox
     return sandbox

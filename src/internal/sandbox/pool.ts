@@ -318,9 +318,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
     rollOver,
     timeToLive
   })
-  const { ephemeral, name, ports, rootDisk } = yield* decodeConfig(
-    image === undefined ? withoutDependencies(rest) : rest
-  )
+  const { ephemeral, name, ports } = yield* decodeConfig(image === undefined ? withoutDependencies(rest) : rest)
   if (name !== undefined) {
     return yield* invalid(method, "name", "a pool names its sandboxes itself; remove this option")
   }
@@ -336,9 +334,6 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   }
   if (options.fork === true && ports !== undefined) {
     return yield* invalid(method, "ports", "copies of a running sandbox publish no ports; forward them instead")
-  }
-  if (options.fork === true && rootDisk === "overlay") {
-    return yield* invalid(method, "rootDisk", "a running sandbox is copied with a disk of its own; remove this option")
   }
   const least = options.min ?? defaultMin
   const lifetime = Duration.toMillis(options.timeToLive ?? Duration.hours(1))
@@ -366,7 +361,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   const context = yield* Effect.context<Exclude<R2, Scope.Scope>>()
   /** The sandbox that the others are copies of. */
   const launchParent = (source: Sandbox.SourceOptions) =>
-    Effect.tap(launch(source, { ...rest, ports: [], rootDisk: "copy" }), (sandbox) =>
+    Effect.tap(launch(source, { ...rest, ports: [] }), (sandbox) =>
       prepare === undefined ? Effect.void : withContext(Effect.scoped(prepare(sandbox)), context)
     )
   const resolved = yield* resolve(driver, image, snapshot, options.max)

@@ -289,14 +289,13 @@ const createChecked = Effect.fnUntraced(function* (
   const { name } = request
   if (isTaken(state, name)) return yield* new AlreadyExists({ resource: "sandbox", name })
   const base = yield* baseOf(context, request, config)
-  if (base.memory === undefined) {
-    return yield* add(context, request, config, { ...base, isOverlay: wantsOverlay({ ...request, config }) })
-  }
+  const isOverlay = wantsOverlay({ ...request, config })
+  if (base.memory === undefined) return yield* add(context, request, config, { ...base, isOverlay })
   // Those of the layer are for machines that boot.
   yield* requireSame(request.config, base.memory)
   const { cpus, size: memory } = base.memory
   const resources = { ...config.resources, cpus, memory }
-  return yield* add(context, request, { ...config, resources }, { ...base, isOverlay: false })
+  return yield* add(context, request, { ...config, resources }, { ...base, isOverlay })
 })
 
 const isTaken = (state: HomeState, name: string): boolean => state.held.has(name) || state.rows.get(name) !== undefined
@@ -594,9 +593,8 @@ export const makeMemory = (context: State.Context): Unnamed<MemoryPart> => {
   return {
     forkSandbox: Effect.fnUntraced(function* (sandbox, copies) {
       const held = yield* heldOf(sandbox)
-      const { isOverlay, diskSize: size } = held.row
-      if (isOverlay) return yield* overlayRefused("Microsandbox.forkSandbox", "forkSandbox")
       const now = yield* captureNow(held)
+      const { isOverlay, diskSize: size } = held.row
       const base = { ...now, image: held.image, size, isOverlay }
       const { cpus, memory } = held.row.info
       const resources = { ...held.config.resources, cpus, memory }

@@ -2,7 +2,7 @@
  * The native module of microsandbox 0.7.
  *
  * Its TypeScript layer is not published yet. The types are those of 0.6 where 0.7 has kept them, and are declared here
- * where it has not.
+ * where it has not: `test/MicrosandboxPreview/addon.vm.test.ts` asks the module itself whether they hold.
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"

@@ -20,10 +20,7 @@ const Machine = Schema.Struct({
   name: Schema.String,
   /** Absent while it is being created. */
   id: Schema.optionalKey(Schema.String),
-  /**
-   * The instance whose labels the runtime gives a copy: that of the first sandbox, if copies were copied. Absent: it was
-   * resumed, or copied from one that was, and has none.
-   */
+  /** The instance whose labels a copy has as well. Absent: it was resumed, and has none. */
   original: Schema.optionalKey(Schema.String),
   labels: Strings,
   cwd: Schema.optionalKey(Schema.String),
@@ -88,39 +85,15 @@ const objectIn = (config: { readonly [key: string]: unknown }, key: string): { r
   return Predicate.isObject(value) ? { ...value } : {}
 }
 
-/** The instance that a configuration has as the runtime records it. */
-const instanceIn = (config: { readonly [key: string]: unknown }): string | undefined => {
-  const instance = objectIn(config, "labels")[instanceLabel]
-  return Predicate.isString(instance) ? instance : undefined
-}
-
-/** What is recorded of a copy before it is there. `configJson`: as the runtime records it. */
-export const ofCopy = (
-  home: string,
-  original: { readonly name: string; readonly id: string; readonly configJson: string },
-  name: string,
-  labels: Machine["labels"]
-): Machine => {
-  const instance = instanceIn(parsed(original.configJson))
-  const machine = read(home, original.name)
-  // The runtime knows them of a sandbox that was booted, and so of its copies.
-  const { cwd, env, shell }: Partial<Machine> = machine?.id === original.id ? machine : {}
-  return {
-    name,
-    labels,
-    ...(instance === undefined ? {} : { original: instance }),
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(shell === undefined ? {} : { shell }),
-    ...(env === undefined ? {} : { env })
-  }
-}
-
 /** The configuration of a sandbox, as the runtime records it, with what it could not record. */
 export const completed = (home: string, sandbox: { readonly name: string; readonly id: string }, json: string) => {
   const machine = read(home, sandbox.name)
   if (machine === undefined) return json
   const config = parsed(json)
-  const isOfThis = machine.id === undefined ? instanceIn(config) === machine.original : machine.id === sandbox.id
+  const isOfThis =
+    machine.id === undefined
+      ? objectIn(config, "labels")[instanceLabel] === machine.original
+      : machine.id === sandbox.id
   if (!isOfThis) return json
   const { cwd, labels, shell } = machine
   return JSON.stringify({

@@ -4,18 +4,17 @@ import * as Effect from "effect/Effect"
 import type * as Guest from "../../../Guest.ts"
 import { InvalidConfig, LightboxError, NotRunning, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
-import * as BootOptions from "../../config/bootOptions.ts"
 import { requireEntryName } from "../../config/validation.ts"
-import { bootLabel, generate, instanceLabel } from "../../ownership/labels.ts"
+import { generate, instanceLabel } from "../../ownership/labels.ts"
 import { type DriverContext, retainNative, takingTurns } from "../local/context.ts"
 import { boot, cleanUpInstance } from "../local/create.ts"
 import * as RootDisks from "../local/rootDisks.ts"
 import { snapshotInfo } from "../local/snapshots.ts"
 import * as OverlayDisk from "../overlayDisk.ts"
 import { publishedPorts, withPorts } from "../ports.ts"
-import { call, commit, isTaken, settle } from "../sdk/calls.ts"
+import { call, commit, isTaken } from "../sdk/calls.ts"
 import { fromSdk } from "../sdk/errors.ts"
-import { handleOf, sandboxInfo } from "../sdk/sandboxes.ts"
+import { handleOf, instanceOf, sandboxInfo } from "../sdk/sandboxes.ts"
 import { fromMebibytes, toMebibytes } from "../sdk/sizes.ts"
 import type { SandboxHandle } from "../sdk/surface.ts"
 import { hostFile } from "../snapshotLinks.ts"
@@ -24,7 +23,6 @@ import type { Addon } from "./addon.ts"
 import * as Layers from "./layers.ts"
 import * as Machines from "./machines.ts"
 import { geometryOf, objectsOf, pathOf, publish } from "./sdk.ts"
-import * as Undoing from "./undoing.ts"
 
 type Operations = Microsandbox.MemoryOperations
 
@@ -36,31 +34,21 @@ const requireRunning = (method: string, handle: SandboxHandle): Effect.Effect<vo
 const unsupported = (method: string, feature: string, problem: string): LightboxError =>
   new LightboxError({ method, reason: new Unsupported({ feature, problem }) })
 
-/** Files with the pages of a snapshot's memory, and its labels. */
-const memoryIn = Effect.fnUntraced(function* (
+/** Files with the pages of a snapshot's memory. */
+const memoryFiles = Effect.fnUntraced(function* (
   { sdk }: DriverContext,
   method: string,
   name: string
-): Effect.fn.Return<
-  { readonly files: ReadonlyArray<string>; readonly labels: ReadonlyMap<string, string> },
-  LightboxError
-> {
-  const { labels, path } = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(name))
+): Effect.fn.Return<ReadonlyArray<string>, LightboxError> {
+  const { path } = yield* call(method, { snapshot: name }, () => sdk.Snapshot.open(name))
   const files = yield* hostFile(method, path, () => objectsOf(path))
-  return files.length > 0
-    ? { files, labels: new Map(labels) }
-    : yield* unsupported(method, "resume", `the snapshot "${name}" is only a disk`)
+  return files.length > 0 ? files : yield* unsupported(method, "resume", `the snapshot "${name}" is only a disk`)
 })
 
 /** What a machine that goes on cannot be given. */
 export const requireResumable = Effect.fnUntraced(function* (
   { config, proxy }: Microsandbox.CreateSandbox,
-  captured: {
-    readonly cpus: number
-    readonly memory: number
-    /** The record of the options of its boot. */
-    readonly options?: string | undefined
-  }
+  captured: { readonly cpus: number; readonly memory: number }
 ): Effect.fn.Return<void, LightboxError> {
   const method = "Microsandbox.createSandbox"
   const { resources } = config
@@ -75,10 +63,10 @@ export const requireResumable = Effect.fnUntraced(function* (
     return yield* unsupported(method, "network", "a machine that goes on has the network that it was captured with")
   }
   if (proxy !== undefined) return yield* unsupported(method, "a proxy", "a machine that goes on cannot be given one")
-  const differing = BootOptions.differing(captured.options, config)
-  if (differing !== undefined) return yield* unsupported(method, differing, others)
   const needBoot = [
+    "cmd",
     "deployment",
+    "entrypoint",
     "ephemeral",
     "init",
     "mounts",
@@ -86,7 +74,8 @@ export const requireResumable = Effect.fnUntraced(function* (
     "rlimits",
     "scripts",
     "secrets",
-    "security"
+    "security",
+    "user"
   ] as const
   const wanted = needBoot.find((field) => config[field] !== undefined)
   if (wanted !== undefined) return yield* unsupported(method, wanted, "a machine that goes on cannot be given this")
@@ -105,13 +94,9 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
   const path = pathOf(home, snapshot)
   yield* requireEntryName(method, name)
   yield* Virtualization.check(method)
-  const { labels } = yield* memoryIn(context, method, snapshot)
-  const geometry = yield* call(method, { snapshot }, () => geometryOf(path))
-  yield* requireResumable(request, {
-    cpus: geometry.cpus,
-    memory: fromMebibytes(geometry.mebibytes),
-    options: labels.get(bootLabel)
-  })
+  yield* memoryFiles(context, method, snapshot)
+  const geometry = yield* hostFile(method, path, () => geometryOf(path))
+  yield* requireResumable(request, { cpus: geometry.cpus, memory: fromMebibytes(geometry.mebibytes) })
   const instance = request.labels?.[instanceLabel] ?? (yield* generate)
   const machine: Machines.Machine = {
     name,
@@ -121,32 +106,27 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
     ...(config.env === undefined ? {} : { env: config.env })
   }
   const forget = Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance)))
-  const { during, undo } = yield* Undoing.make(
-    context.ownership,
-    [name],
-    Effect.andThen(cleanUpInstance(context, name, instance), forget)
-  )
+  const cleanUp = Effect.andThen(cleanUpInstance(context, name, instance), forget)
   const restored = (config: Microsandbox.CreateSandbox["config"]) =>
     boot(
       context,
       method,
       { sandbox: name, snapshot },
-      (onPulled) =>
-        during(async () => {
-          onPulled()
-          await Machines.write(home, machine)
-          const builder = new addon.RestoreBuilder(path, "path")
-          builder.name(name).forked().externalMountPolicy("relaxed")
-          for (const { bind, guest, host, protocol } of publishedPorts(config)) {
-            if (protocol === "tcp") builder.portBind(bind, host, guest)
-            else builder.portUdpBind(bind, host, guest)
-          }
-          const { idleTimeout, maxDuration } = config
-          if (idleTimeout !== undefined) builder.idleTimeout(Duration.toSeconds(idleTimeout))
-          if (maxDuration !== undefined) builder.maxDuration(Duration.toSeconds(maxDuration))
-          return builder.restore()
-        }),
-      undo
+      async (onPulled) => {
+        onPulled()
+        await Machines.write(home, machine)
+        const builder = new addon.RestoreBuilder(path, "path")
+        builder.name(name).forked().externalMountPolicy("relaxed")
+        for (const { bind, guest, host, protocol } of publishedPorts(config)) {
+          if (protocol === "tcp") builder.portBind(bind, host, guest)
+          else builder.portUdpBind(bind, host, guest)
+        }
+        const { idleTimeout, maxDuration } = config
+        if (idleTimeout !== undefined) builder.idleTimeout(Duration.toSeconds(idleTimeout))
+        if (maxDuration !== undefined) builder.maxDuration(Duration.toSeconds(maxDuration))
+        return builder.restore()
+      },
+      cleanUp
     ).pipe(
       Effect.flatMap((native) =>
         hostFile(method, name, () => Machines.write(home, { ...machine, id: native.id })).pipe(
@@ -157,7 +137,7 @@ export const resume = Effect.fn("Microsandbox.createSandbox")(function* (
           })
         )
       ),
-      Effect.onError((cause) => (isTaken(cause) ? forget : undo))
+      Effect.onError((cause) => (isTaken(cause) ? forget : cleanUp))
     )
   return yield* Effect.gen(function* () {
     const taken = yield* Effect.option(call(method, { sandbox: name }, () => sdk.Sandbox.get(name)))
@@ -195,30 +175,26 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
     yield* requireRunning(method, handle)
     yield* RootDisks.requireCopy(context, method, "forkSandbox", handle)
     for (const { name } of copies) yield* requireEntryName(method, name)
-    // Its handle tells what is recorded here, not what the runtime gives to copies.
-    const { configJson, id, name } = yield* call(method, { sandbox: sandbox.name }, () =>
-      addon.Sandbox.get(sandbox.name)
-    )
-    const original = { configJson, id, name }
+    const original = instanceOf(handle)
     const machines = yield* Effect.forEach(copies, ({ detached, labels, name }) =>
       Effect.gen(function* () {
         const instance = labels?.[instanceLabel] ?? (yield* generate)
-        const machine = Machines.ofCopy(home, original, name, { ...labels, [instanceLabel]: instance })
+        const machine: Machines.Machine = {
+          name,
+          labels: { ...labels, [instanceLabel]: instance },
+          ...(original === undefined ? {} : { original })
+        }
         return { machine, instance, isDetached: detached === true }
       })
     )
     const names = machines.map(({ machine }) => machine.name)
-    const { during, undo } = yield* Undoing.make(
-      context.ownership,
-      names,
-      Effect.forEach(
-        machines,
-        ({ instance, machine: { name } }) =>
-          cleanUpInstance(context, name, instance).pipe(
-            Effect.andThen(Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance))))
-          ),
-        { discard: true }
-      )
+    const undo = Effect.forEach(
+      machines,
+      ({ instance, machine: { name } }) =>
+        cleanUpInstance(context, name, instance).pipe(
+          Effect.andThen(Effect.ignore(hostFile(method, name, () => Machines.removeOf(home, name, instance))))
+        ),
+      { discard: true }
     )
     const made = Effect.gen(function* () {
       for (const name of names) {
@@ -230,15 +206,15 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
       yield* Effect.forEach(machines, ({ machine }) =>
         hostFile(method, machine.name, () => Machines.write(home, machine))
       )
-      const branches = yield* settle({
-        run: () =>
-          during(async () => {
-            const native = await addon.Sandbox.get(sandbox.name)
-            return native.branchMany(names)
-          }),
-        fail: (cause) => Effect.fail(fromSdk(method, { sandbox: sandbox.name }, cause)),
-        // If it failed in the end, it may have made some.
-        onInterrupt: (settled) => Effect.andThen(settled, undo)
+      const branches = yield* commit({
+        method,
+        subject: { sandbox: sandbox.name },
+        run: async () => {
+          const native = await addon.Sandbox.get(sandbox.name)
+          return native.branchMany(names)
+        },
+        describe: Effect.succeed,
+        undo: () => undo
       })
       return yield* Effect.forEach(branches, ({ error, name, sandbox: copy }) =>
         Effect.gen(function* () {
@@ -285,7 +261,7 @@ export const operations = (context: DriverContext, addon: Addon): Operations => 
     }),
     searchMemory: Effect.fn("Microsandbox.searchMemory")(function* (name, needles) {
       const method = "Microsandbox.searchMemory"
-      const { files } = yield* memoryIn(context, method, name)
+      const files = yield* memoryFiles(context, method, name)
       const found = yield* Effect.forEach(files, (file) =>
         hostFile(method, file, (signal) => OverlayDisk.search(OverlayDisk.ofFile(file), needles, signal))
       )

@@ -390,15 +390,10 @@ const Checkpoint = Schema.fromJsonString(
 
 const decodeCheckpoint = Schema.decodeUnknownSync(Checkpoint)
 
-/** The processors and the memory of a captured machine. Fails as the runtime does for a damaged snapshot. */
+/** The processors and the memory of a captured machine. */
 export const geometryOf = async (path: string) => {
-  const file = Path.join(path, "checkpoint", "checkpoint.json")
-  try {
-    const { geometry } = decodeCheckpoint(await Fs.readFile(file, "utf8"))
-    return { cpus: geometry.vcpus, mebibytes: geometry.memory_mib }
-  } catch (cause) {
-    throw new Error(`[SnapshotIntegrity] ${file} cannot be read`, { cause })
-  }
+  const { geometry } = decodeCheckpoint(await Fs.readFile(Path.join(path, "checkpoint", "checkpoint.json"), "utf8"))
+  return { cpus: geometry.vcpus, mebibytes: geometry.memory_mib }
 }
 
 const sizesOf = async (files: ReadonlyArray<string>): Promise<number> => {
