@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { LightboxError, SecretLeaked, Unsupported } from "../../LightboxError.ts"
+import { LightboxError, Unsupported } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Note } from "../../Ownership.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -15,10 +15,10 @@ import { cpusLabel, generate, generateName, memoryLabel, noteForScope, roleLabel
 import * as Keys from "../plan/keys.ts"
 import * as LookUp from "../plan/lookUp.ts"
 import type * as Units from "../plan/units.ts"
-import * as Secrets from "../definition/secrets.ts"
 import { artifactName, captureLock, definitionLabel, keyLabel } from "../store/store.ts"
 import { withArtifact } from "./capture.ts"
 import { type Context, type Driver, method } from "./context.ts"
+import { searchMemoryForSecrets } from "./secretSearch.ts"
 
 type Operations = Microsandbox.MemoryOperations
 
@@ -28,23 +28,6 @@ export const operationsOf = ({ capabilities, memory }: Driver): Effect.Effect<Op
   const problem = "this driver cannot capture the memory of a running sandbox"
   return Effect.fail(new LightboxError({ method, reason: new Unsupported({ feature: "warm", problem }) }))
 }
-
-/** Fails if a secret, or a line of one, is anywhere in the memory of a snapshot. */
-const searchMemory = Effect.fnUntraced(function* (
-  { searchMemory }: Operations,
-  snapshot: string,
-  secrets: ReadonlyArray<Secrets.SecretValue>
-): Effect.fn.Return<void, LightboxError> {
-  const searched = Secrets.searched(secrets)
-  if (searched.length === 0) return
-  const found = yield* searchMemory(
-    snapshot,
-    searched.map(({ value }) => new TextEncoder().encode(value))
-  )
-  const leaked = searched.find((_, index) => found[index] === true)
-  if (leaked === undefined) return
-  return yield* new LightboxError({ method, reason: new SecretLeaked({ secret: leaked.name, place: "memory" }) })
-})
 
 /**
  * Returns the warm result of a cold one: that of an earlier build, or else a new one. Its machine has booted from the cold
@@ -106,7 +89,7 @@ export const warmed = Effect.fnUntraced(function* <E, R>(
       failWhenFull(method, HomeFiles.onThisMachine(driver)),
       Effect.provide(services)
     )
-    yield* searchMemory(memory, artifact, context.secrets)
+    yield* searchMemoryForSecrets(memory, artifact, context.secrets, method)
     yield* driver.verifySnapshot(artifact)
   })
 
