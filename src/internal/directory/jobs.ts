@@ -33,7 +33,6 @@ export const JobRow = Schema.Struct({
 
 export type JobRow = typeof JobRow.Type
 
-const Identified = Schema.Struct({ id: Schema.String })
 const Begun = Schema.Struct({ runs: Schema.Finite, failures: Schema.Finite })
 const Forgotten = Schema.Struct({ id: Schema.String, execution: Schema.String, architecture: Schema.String })
 
@@ -43,10 +42,9 @@ export const lockOf = (id: string): string => `jobs/${id}`
 export type Jobs = ReturnType<typeof of>
 
 export const of = ({ sql, url }: { readonly sql: Sql; readonly url: string }) => {
-  const { change, changing, haveLocks, reading } = Statements.make(sql, url)
+  const { change, changed, changing, haveLocks, reading } = Statements.make(sql, url)
   const columns = sql.literal(`id, execution, architecture, spec, host, runs, failures, submitted_at AS submitted,
     started_at AS started, ended_at AS ended, result`)
-  const isSo = (found: ReadonlyArray<unknown>): boolean => found.length > 0
 
   return {
     /** Adds a job, unless there is one of this id. */
@@ -109,15 +107,11 @@ export const of = ({ sql, url }: { readonly sql: Sql; readonly url: string }) =>
       ),
     /** Records the result, once. Returns `false` if the lock was lost, or the job has ended. */
     end: (job: Pick<JobRow, "id" | "execution">, holder: string, result: string) =>
-      Effect.map(
-        changing(
-          "Fleet.end",
-          Identified,
-          (now) => sql`UPDATE lightbox_jobs SET result = ${result}, ended_at = ${now}, touched_at = ${now}
-            WHERE id = ${job.id} AND execution = ${job.execution} AND ended_at IS NULL AND ${haveLocks(now, [holder])}
-            RETURNING id`
-        ),
-        isSo
+      changed(
+        "Fleet.end",
+        (now) => sql`UPDATE lightbox_jobs SET result = ${result}, ended_at = ${now}, touched_at = ${now}
+          WHERE id = ${job.id} AND execution = ${job.execution} AND ended_at IS NULL AND ${haveLocks(now, [holder])}
+          RETURNING id`
       ),
 
     /** Says that somebody has these jobs in hand. */
@@ -140,15 +134,11 @@ export const of = ({ sql, url }: { readonly sql: Sql; readonly url: string }) =>
       ),
     /** Gives an abandoned job a new execution. Returns `false` if another has done so. */
     revive: (job: Pick<JobRow, "id" | "execution">, execution: string) =>
-      Effect.map(
-        changing(
-          "Fleet.revive",
-          Identified,
-          (now) => sql`UPDATE lightbox_jobs SET execution = ${execution}, touched_at = ${now}
-            WHERE id = ${job.id} AND execution = ${job.execution} AND ended_at IS NULL
-              AND touched_at < ${now} - ${abandonedMillis} RETURNING id`
-        ),
-        isSo
+      changed(
+        "Fleet.revive",
+        (now) => sql`UPDATE lightbox_jobs SET execution = ${execution}, touched_at = ${now}
+          WHERE id = ${job.id} AND execution = ${job.execution} AND ended_at IS NULL
+            AND touched_at < ${now} - ${abandonedMillis} RETURNING id`
       ),
     /** Forgets jobs that ended long ago. Returns them. */
     forgetEnded: (millis: number) =>
