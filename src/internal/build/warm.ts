@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { LightboxError, Unsupported } from "../../LightboxError.ts"
+import type { LightboxError } from "../../LightboxError.ts"
 import type * as Microsandbox from "../../Microsandbox.ts"
 import type { Note } from "../../Ownership.ts"
 import * as Sandbox from "../../Sandbox.ts"
@@ -15,19 +15,20 @@ import { cpusLabel, generate, generateName, memoryLabel, noteForScope, roleLabel
 import * as Keys from "../plan/keys.ts"
 import * as LookUp from "../plan/lookUp.ts"
 import type * as Units from "../plan/units.ts"
+import { memoryOf } from "../sandbox/handle.ts"
 import { artifactName, captureLock, definitionLabel, keyLabel } from "../store/store.ts"
 import { withArtifact } from "./capture.ts"
 import { type Context, type Driver, method } from "./context.ts"
 import { searchMemoryForSecrets } from "./secretSearch.ts"
 
-type Operations = Microsandbox.MemoryOperations
-
 /** The operations of a driver that can capture memory. */
-export const operationsOf = ({ capabilities, memory }: Driver): Effect.Effect<Operations, LightboxError> => {
-  if (memory !== undefined && capabilities.memorySnapshots) return Effect.succeed(memory)
-  const problem = "this driver cannot capture the memory of a running sandbox"
-  return Effect.fail(new LightboxError({ method, reason: new Unsupported({ feature: "warm", problem }) }))
-}
+export const operationsOf = (driver: Driver): Effect.Effect<Microsandbox.MemoryOperations, LightboxError> =>
+  memoryOf(driver, {
+    method,
+    feature: "warm",
+    can: "memorySnapshots",
+    problem: "this driver cannot capture the memory of a running sandbox"
+  })
 
 /**
  * Returns the warm result of a cold one: that of an earlier build, or else a new one. Its machine has booted from the cold

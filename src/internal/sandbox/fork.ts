@@ -4,7 +4,7 @@ import * as Scope from "effect/Scope"
 import * as Struct from "effect/Struct"
 import * as Admission from "../../Admission.ts"
 import type { Services } from "../../Driver.ts"
-import { LightboxError, Replaced, Unsupported } from "../../LightboxError.ts"
+import { LightboxError, Replaced } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Ownership from "../../Ownership.ts"
 import type { Sandbox } from "../../Sandbox.ts"
@@ -12,7 +12,7 @@ import type { SandboxConfig } from "../../SandboxConfig.ts"
 import { generate, generateName, instanceLabel, ownerLabel, roleLabel } from "../ownership/labels.ts"
 import * as Metrics from "../report/metrics.ts"
 import { connect } from "./connection.ts"
-import { type Detach, type Known, knownOf, make } from "./handle.ts"
+import { type Detach, forkingOf, type Known, knownOf, make } from "./handle.ts"
 import * as Identity from "./identity.ts"
 import * as Launch from "./launch.ts"
 import * as RunningServices from "./services.ts"
@@ -34,11 +34,7 @@ export const withMemory = Effect.fnUntraced(function* (
   const driver = yield* Microsandbox.Microsandbox
   const ownership = yield* Ownership.Ownership
   const admission = yield* Admission.Admission
-  const { capabilities, memory } = driver
-  if (memory === undefined || !capabilities.fork) {
-    const problem = "this driver cannot copy a running sandbox with its memory"
-    return yield* new LightboxError({ method, reason: new Unsupported({ feature: "memory", problem }) })
-  }
+  const memory = yield* forkingOf(driver, method, "memory")
   const { config: known = {}, peers }: Partial<Known> = knownOf(original) ?? {}
   // Names and published ports are those of the original alone.
   const config: SandboxConfig = { ...known, name: undefined, hostname: undefined, ports: [] }
@@ -89,11 +85,7 @@ export const withMemory = Effect.fnUntraced(function* (
     state.guest = guest
     yield* Identity.renew(guest, info, instance, config)
     yield* Identity.runHook(guest, info, instance, config)
-    const { services = {} } = config
-    if (Object.keys(services).length > 0) {
-      yield* RunningServices.remember(guest, info.id, services)
-      yield* RunningServices.start(method, guest, info.shell, services)
-    }
+    yield* RunningServices.begin(method, guest, info, config.services)
     const detach: Detach = (expires) => Launch.detaching(driver, ownership, info, { expires, note, owned, room, state })
     const sandbox = make(driver, info, connection, detach, config, peers, "memory")
     state.sandbox = sandbox

@@ -179,27 +179,43 @@ const redactedIn = (value: unknown): ReadonlyArray<string> =>
 
 const decodeSize = decoder(Bytes, "Sandbox.growRootDisk", "size")
 
-/** The operations of a driver on memory, if it has one of them. */
-const memoryOf = (
-  { memory }: Microsandbox.Microsandbox["Service"],
+/** The operations of a driver on memory, if it can do what is asked for. */
+export const memoryOf = (
+  { capabilities, memory }: Microsandbox.Microsandbox["Service"],
+  asked: {
+    readonly method: string
+    readonly feature: string
+    /** Default: what all such drivers can. */
+    readonly can?: "fork" | "memorySnapshots" | "pause"
+    readonly problem?: string
+  }
+): Effect.Effect<Microsandbox.MemoryOperations, LightboxError> => {
+  if (memory !== undefined && (asked.can === undefined || capabilities[asked.can])) return Effect.succeed(memory)
+  const { feature, method, problem = "this driver cannot do so with a running sandbox" } = asked
+  return Effect.fail(new LightboxError({ method, reason: new Unsupported({ feature, problem }) }))
+}
+
+/** Those that copy a running sandbox. */
+export const forkingOf = (
+  driver: Microsandbox.Microsandbox["Service"],
   method: string,
-  can: boolean
+  feature: string
 ): Effect.Effect<Microsandbox.MemoryOperations, LightboxError> =>
-  memory !== undefined && can
-    ? Effect.succeed(memory)
-    : Effect.fail(
-        new LightboxError({
-          method: `Sandbox.${method}`,
-          reason: new Unsupported({ feature: method, problem: "this driver cannot do so with a running sandbox" })
-        })
-      )
+  memoryOf(driver, {
+    method,
+    feature,
+    can: "fork",
+    problem: "this driver cannot copy a running sandbox with its memory"
+  })
 
 /** Halts a sandbox. */
 export const pause = (
   driver: Microsandbox.Microsandbox["Service"],
   info: Microsandbox.SandboxRef
 ): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(memoryOf(driver, "pause", driver.capabilities.pause), ({ pauseSandbox }) => pauseSandbox(info))
+  Effect.flatMap(memoryOf(driver, { method: "Sandbox.pause", feature: "pause", can: "pause" }), ({ pauseSandbox }) =>
+    pauseSandbox(info)
+  )
 
 /** Lets a paused sandbox go on. Its clock has stood still; where it cannot be set, the sandbox runs all the same. */
 export const resume = (
@@ -207,7 +223,7 @@ export const resume = (
   info: Microsandbox.SandboxRef,
   setClock: Effect.Effect<void, LightboxError>
 ): Effect.Effect<void, LightboxError> =>
-  Effect.flatMap(memoryOf(driver, "resume", driver.capabilities.pause), ({ resumeSandbox }) =>
+  Effect.flatMap(memoryOf(driver, { method: "Sandbox.resume", feature: "resume", can: "pause" }), ({ resumeSandbox }) =>
     Effect.andThen(
       resumeSandbox(info),
       Effect.ignore(setClock, { log: "Warn", message: `Could not set the clock of sandbox "${info.name}"` })
@@ -382,7 +398,10 @@ export const make = (
       resume: Effect.withSpan(resume(driver, info, setClock(guest)), "Sandbox.resume", { attributes }),
       growRootDisk: Effect.fn("Sandbox.growRootDisk", { attributes })(function* (size) {
         const bytes = yield* decodeSize(size)
-        const { growRootDisk } = yield* memoryOf(driver, "growRootDisk", true)
+        const { growRootDisk } = yield* memoryOf(driver, {
+          method: "Sandbox.growRootDisk",
+          feature: "growRootDisk"
+        })
         yield* growRootDisk(info, bytes)
       }),
       modify: Effect.fn("Sandbox.modify", { attributes })(function* (change) {

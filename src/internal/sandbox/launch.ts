@@ -156,11 +156,7 @@ const boot = Effect.fnUntraced(
     yield* addPeers
     if (resumed !== undefined) yield* Identity.runHook(guest, info, instance, config)
     // Before it is detached: if a service fails, the sandbox is removed.
-    const { services = {} } = config
-    if (Object.keys(services).length > 0) {
-      yield* RunningServices.remember(guest, info.id, services)
-      yield* RunningServices.start("Sandbox.launch", guest, info.shell, services)
-    }
+    yield* RunningServices.begin("Sandbox.launch", guest, info, config.services)
     if (request.detached === true) yield* detach(undefined)
     // A boot writes the names anew.
     const renewing: Connection["renewing"] = (restart) =>

@@ -26,7 +26,7 @@ import * as Defaults from "./defaults.ts"
 import { withMemory } from "./fork.ts"
 import * as Launch from "./launch.ts"
 import type { Services } from "../../Driver.ts"
-import { isLightboxError, LightboxError, Unknown, Unsupported } from "../../LightboxError.ts"
+import { isLightboxError, LightboxError, Unknown } from "../../LightboxError.ts"
 import * as Microsandbox from "../../Microsandbox.ts"
 import * as Sandbox from "../../Sandbox.ts"
 import * as SandboxConfig from "../../SandboxConfig.ts"
@@ -36,7 +36,7 @@ import { withFreePorts } from "../driver/ports.ts"
 import * as Execution from "../guest/execution.ts"
 import { roleLabel } from "../ownership/labels.ts"
 import * as Metrics from "../report/metrics.ts"
-import { CommandDefaults, knownOf, make as makeHandle } from "./handle.ts"
+import { CommandDefaults, forkingOf, knownOf, make as makeHandle } from "./handle.ts"
 import { DurationInput, Func, ImageReference, intBetween, notBlank, ScheduleSchema } from "../config/schemas.ts"
 import { callDecoder, checkFunction, checkObject, decoder, invalid, optionsDecoder } from "../config/validation.ts"
 
@@ -343,10 +343,7 @@ export const make = Effect.fn(method)(function* <E = never, R = never, E2 = neve
   const freshMillis = 2 * Duration.toMillis(interval)
 
   const driver = yield* Microsandbox.Microsandbox
-  if (options.fork === true && (driver.memory === undefined || !driver.capabilities.fork)) {
-    const problem = "this driver cannot copy a running sandbox with its memory"
-    return yield* new LightboxError({ method, reason: new Unsupported({ feature: "fork", problem }) })
-  }
+  if (options.fork === true) yield* forkingOf(driver, method, "fork")
   const services = yield* Launch.services
   const clock = yield* Effect.clockWith(Effect.succeed)
   const now = () => clock.currentTimeMillisUnsafe()

@@ -6,6 +6,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Guest from "../../Guest.ts"
 import type { LightboxError } from "../../LightboxError.ts"
+import type * as Microsandbox from "../../Microsandbox.ts"
 import { LaunchDefaults, SandboxConfig } from "../../SandboxConfig.ts"
 import { forMethod } from "../config/validation.ts"
 import { make as makeFiles, readText } from "../guest/files.ts"
@@ -37,7 +38,7 @@ const withoutSecrets = (services: Services): Services => {
 }
 
 /** Writes services into the disk of a sandbox, for {@link recall}. Only root of the guest can read them. */
-export const remember = Effect.fnUntraced(function* (
+const remember = Effect.fnUntraced(function* (
   guest: Guest.Guest,
   sandbox: string,
   services: Services
@@ -126,3 +127,14 @@ export const start = Effect.fnUntraced(function* (
     { concurrency: "unbounded", discard: true }
   ).pipe(Effect.mapError(forMethod(method)))
 })
+
+/** Remembers the services of a sandbox that has just begun, for programs that know only its name, and starts them. */
+export const begin = (
+  method: string,
+  guest: Guest.Guest,
+  { id, shell }: Pick<Microsandbox.SandboxInfo, "id" | "shell">,
+  services: Services = {}
+): Effect.Effect<void, LightboxError> =>
+  Object.keys(services).length === 0
+    ? Effect.void
+    : Effect.andThen(remember(guest, id, services), start(method, guest, shell, services))
