@@ -8,13 +8,13 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Crypto from "node:crypto"
 import type * as Fleet from "../../Fleet.ts"
 import { AlreadyExists, HostUnavailable, LightboxError, Unknown } from "../../LightboxError.ts"
 import { decoder, invalid } from "../config/validation.ts"
 import { isAlive } from "../directory/directory.ts"
 import * as JobsTable from "../directory/jobs.ts"
 import * as Directories from "../directory/open.ts"
+import { randomId } from "../ownership/labels.ts"
 import * as Cluster from "./cluster.ts"
 import * as Models from "./models.ts"
 
@@ -111,8 +111,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const submit = Effect.fnUntraced(function* (method: string, { id, spec }: Checked) {
     const before = yield* jobs.get(id)
     if (before === undefined) {
-      const execution = Crypto.randomBytes(12).toString("base64url")
-      yield* jobs.submit({ id, execution, spec, architecture: yield* architectureFor(method) })
+      yield* jobs.submit({ id, execution: randomId(), spec, architecture: yield* architectureFor(method) })
     }
     const row = before ?? (yield* jobs.get(id))
     if (row === undefined || row.spec !== spec) {

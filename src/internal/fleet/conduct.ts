@@ -30,6 +30,7 @@ import * as Sandbox from "../../Sandbox.ts"
 import { type Directory, lockMillis } from "../directory/directory.ts"
 import * as JobsTable from "../directory/jobs.ts"
 import * as Execution from "../guest/execution.ts"
+import { randomId } from "../ownership/labels.ts"
 import * as Cluster from "./cluster.ts"
 import * as Models from "./models.ts"
 
@@ -67,8 +68,6 @@ const hashOf = (id: string): string => Crypto.hash("sha256", id).slice(0, 24)
 export const sandboxOf = (id: string): string => `job-${hashOf(id)}`
 
 const label = "fleet-job"
-
-const randomId = (): string => Crypto.randomBytes(12).toString("base64url")
 
 /** What became of a run. */
 type Outcome =

@@ -20,6 +20,7 @@ import * as FleetDriver from "../driver/fleet/driver.ts"
 import { withoutMemory } from "../driver/parts.ts"
 import * as Keeper from "../fleet/keeper.ts"
 import * as HomeFiles from "../ownership/files.ts"
+import { randomId } from "../ownership/labels.ts"
 import { compose } from "../reaper/compose.ts"
 import { replaceFile, unlessMissing } from "../host/durable.ts"
 import { fileFailure } from "../host/fileFailure.ts"
@@ -147,7 +148,7 @@ const reconcile = Effect.fnUntraced(function* (
       host: host.id,
       incarnation: host.incarnation,
       owner: host.id,
-      request: Crypto.randomBytes(12).toString("base64url"),
+      request: randomId(),
       memory: sandbox.memory,
       detached: true
     }
@@ -204,7 +205,7 @@ const shareNames = Effect.fnUntraced(function* (
   })
   const first = yield* look
   if (first.unknown.length + first.unlinked.length === 0) return
-  const holder = Crypto.randomBytes(12).toString("base64url")
+  const holder = randomId()
   const share = Effect.gen(function* () {
     const { unknown, unlinked } = yield* look
     for (const [name, snapshot] of unknown) {

@@ -6,6 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import * as Crypto from "node:crypto"
 import type { LightboxError } from "../../LightboxError.ts"
 import type { Note, Ownership } from "../../Ownership.ts"
 
@@ -40,6 +41,9 @@ export const generate: Effect.Effect<string> = Effect.map(
   Clock.currentTimeMillis,
   (now) => `${now.toString(36)}-${process.pid.toString(36)}-${(count++).toString(36)}`
 )
+
+/** An id that nobody on any machine has, or can guess. */
+export const randomId = (): string => Crypto.randomBytes(12).toString("base64url")
 
 /** The place of an id among those of its process: ids of the same millisecond are in this order. */
 export const placeOf = (id: string): number => Number.parseInt(id.split("-").at(-1) ?? "", 36)

@@ -7,7 +7,7 @@ import { Report } from "../../../Cleanup.ts"
 import { HostUnavailable, LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import { type Directory, type Holders, type Kind, lockMillis } from "../../directory/directory.ts"
-import { randomId } from "../remote/client.ts"
+import { randomId } from "../../ownership/labels.ts"
 import { concurrency, type Hosts, type Reached } from "./hosts.ts"
 import * as Lines from "./lines.ts"
 

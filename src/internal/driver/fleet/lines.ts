@@ -10,7 +10,7 @@ import * as Stream from "effect/Stream"
 import type { LightboxError } from "../../../LightboxError.ts"
 import type * as Ownership from "../../../Ownership.ts"
 import type { Directory } from "../../directory/directory.ts"
-import { randomId } from "../remote/client.ts"
+import { randomId } from "../../ownership/labels.ts"
 
 /** How often those that wait look whether a lock is free, and for lines. */
 const lookInterval = Duration.millis(250)

@@ -14,9 +14,9 @@ import * as RpcSerialization from "effect/rpc/RpcSerialization"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as Crypto from "node:crypto"
 import type { LightboxError } from "../../../LightboxError.ts"
 import * as Failures from "./failures.ts"
+import { randomId } from "../../ownership/labels.ts"
 import * as Protocol from "./protocol.ts"
 
 type Operations = RpcGroup.Rpcs<typeof Protocol.operations>
@@ -65,8 +65,6 @@ export interface Client {
   /** Waits until the host has not answered for the length of a lease. */
   readonly silence: Effect.Effect<void>
 }
-
-export const randomId = (): string => Crypto.randomBytes(12).toString("base64url")
 
 /** Asks again for about ten seconds. */
 const again = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(
