@@ -37,7 +37,8 @@ describe("builds of one key on a fleet", () => {
             yield* sandbox.shell("echo seeded > /root/seed", { check: true })
           })
         ),
-        Snapshot.shell("echo told; cat /root/seed")
+        // Has a lock of its own, at which the others wait by the time that it prints.
+        Snapshot.shell("sleep 5; echo told; cat /root/seed")
       )
       const build = Effect.fnUntraced(function* ({ services }: Effect.Success<ReturnType<typeof Support.program>>) {
         const events: Array<BuildEvent.BuildEvent> = []
