@@ -8,12 +8,11 @@ import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
-import type * as Admission from "./Admission.ts"
 import type { Services } from "./Driver.ts"
 import * as internal from "./internal/driver/next/driver.ts"
 import { layer as compose } from "./internal/reaper/compose.ts"
 import type { LightboxError } from "./LightboxError.ts"
-import type { Size } from "./SandboxConfig.ts"
+import type * as MicrosandboxLocal from "./MicrosandboxLocal.ts"
 
 /**
  * Options of {@link layer}.
@@ -21,7 +20,7 @@ import type { Size } from "./SandboxConfig.ts"
  * @category options
  * @since 0.1.0
  */
-export interface Options {
+export interface Options extends MicrosandboxLocal.Options {
   /**
    * Folder of the runtime's state. A process can use only one. Never that of another version of the runtime: it is
    * refused. Default: `~/.microsandbox-preview`.
@@ -32,28 +31,16 @@ export interface Options {
    * installed `microsandbox` 0.7.2.
    */
   readonly runtime?: string | undefined
-  /** Processors of sandboxes that set none. Default: 1. */
-  readonly cpus?: number | undefined
-  /** Memory of sandboxes that set none. Default: `"512M"`. */
-  readonly memory?: Size | undefined
-  /** Pull policy of sandboxes that set none. Default: `"if-missing"`. */
-  readonly pullPolicy?: "always" | "if-missing" | "never" | undefined
   /**
    * Time limit for booting or resuming, not including the image pull. What takes longer is killed and retried once.
    * Default: 60 seconds.
    */
   readonly bootTimeout?: Duration.Input | undefined
-  /** Time limit for connecting to a running guest. Default: 10 seconds. */
-  readonly connectTimeout?: Duration.Input | undefined
-  /** How much of the machine sandboxes may use. Default: the memory that is free. */
-  readonly budget?: Admission.Budget | undefined
   /**
    * Remove what dead processes left behind, when the layer is built and every 30 seconds. Resumed sandboxes and copies
    * need it: the runtime does not stop them when their process is killed. Default: `true`.
    */
   readonly sweep?: boolean | undefined
-  /** Keep records of builds and of ended sandboxes in the home. Default: `true`. */
-  readonly records?: boolean | undefined
 }
 
 /**

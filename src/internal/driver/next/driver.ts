@@ -1,5 +1,4 @@
 /** `Microsandbox` over the native module of microsandbox 0.7. */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -9,22 +8,20 @@ import * as Path from "node:path"
 import { LightboxError, Unsupported } from "../../../LightboxError.ts"
 import type * as Microsandbox from "../../../Microsandbox.ts"
 import type * as MicrosandboxPreview from "../../../MicrosandboxPreview.ts"
-import * as Ownership from "../../../Ownership.ts"
+import type * as Ownership from "../../../Ownership.ts"
 import type { SandboxConfig } from "../../../SandboxConfig.ts"
-import { DurationInput, HostPath } from "../../config/schemas.ts"
+import { HostPath } from "../../config/schemas.ts"
 import { decoder } from "../../config/validation.ts"
 import { unlessMissing } from "../../host/durable.ts"
 import * as Owner from "../../ownership/owner.ts"
 import type { Blueprint } from "../../reaper/compose.ts"
-import * as Admission from "../admission.ts"
-import { layerOptions } from "../createChecks.ts"
-import { type DriverContext, leastDisk, turns } from "../local/context.ts"
+import { blueprint, LocalOptions, makeContext } from "../local/blueprint.ts"
+import type { DriverContext } from "../local/context.ts"
 import { images } from "../local/images.ts"
 import { ghosts, openAgent, sandboxes } from "../local/sandboxes.ts"
 import { snapshots } from "../local/snapshots.ts"
 import { volumes } from "../local/volumes.ts"
 import { localCapabilities } from "../parts.ts"
-import { leftoversEnd } from "../sdk/calls.ts"
 import { isKnown } from "../sdk/sandboxes.ts"
 import * as SdkModule from "../sdk/module.ts"
 import { hostFile } from "../snapshotLinks.ts"
@@ -38,19 +35,9 @@ type Driver = Microsandbox.Microsandbox["Service"]
 
 const method = "MicrosandboxPreview.layer"
 
-const LayerOptions = Schema.Struct({
-  ...layerOptions,
-  pullPolicy: Schema.optional(Schema.Literals(["always", "if-missing", "never"])),
-  bootTimeout: Schema.optional(DurationInput),
-  budget: Schema.optional(Admission.Budget),
-  records: Schema.optional(Schema.Boolean),
-  runtime: Schema.optional(HostPath)
-})
+const LayerOptions = Schema.Struct({ ...LocalOptions.fields, runtime: Schema.optional(HostPath) })
 
 const decodeLayerOptions = decoder(LayerOptions, method)
-
-/** Time that closing waits for interrupted launches to end. */
-const closingLimit = Duration.seconds(10)
 
 const capabilities: Microsandbox.Capabilities = {
   ...localCapabilities,
@@ -66,13 +53,7 @@ export const make = Effect.fnUntraced(function* (
   const options = yield* decodeLayerOptions(input)
   // Never that of 0.6: the runtime changes a home so that earlier versions cannot use it any more.
   const home = yield* SdkModule.claimLocal(options.home ?? Path.join(Os.homedir(), ".microsandbox-preview"), method)
-  return {
-    home,
-    make: makeDriver(home, options),
-    admission: { budget: options.budget, defaultMemory: options.memory, leastDisk },
-    sweep: options.sweep,
-    records: options.records
-  }
+  return blueprint(home, options, makeDriver(home, options))
 })
 
 const makeDriver = Effect.fnUntraced(function* (
@@ -81,23 +62,9 @@ const makeDriver = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Driver, LightboxError, Ownership.Ownership | Scope.Scope> {
   yield* requireOwnHome(home)
   const { addon, version } = yield* Addon.load(options.runtime)
-  const ownership = yield* Ownership.Ownership
-  const context: DriverContext = {
-    sdk: Sdk.make(addon, home),
-    home,
-    ownership,
-    copies: Effect.succeed("unknown"),
-    disks: copies,
-    owned: new Map(),
-    names: yield* turns,
-    volumes: yield* turns,
-    bootTimeout: options.bootTimeout ?? Duration.seconds(60),
-    connectTimeout: options.connectTimeout ?? Duration.seconds(10),
-    cpus: options.cpus,
-    memory: options.memory,
-    pullPolicy: options.pullPolicy
-  }
-  yield* Effect.addFinalizer(() => Effect.timeoutOption(leftoversEnd, closingLimit))
+  const context = yield* makeContext(home, options, () =>
+    Effect.succeed({ sdk: Sdk.make(addon, home), copies: Effect.succeed("unknown" as const), disks: copies })
+  )
   const { connect, createSandbox, ...others } = sandboxes(context)
   const remains = ghosts(context)
   const ofImages = images(context)
